@@ -1,0 +1,1 @@
+"""Pure functions from maps, trajectories, series, symbols and weights to frozen results."""

@@ -1,0 +1,6 @@
+"""Analyses that take a Trajectory.
+
+=====================  ====================================================================
+stream_geometry        the portrait: principal components, speed, participation ratio
+=====================  ====================================================================
+"""

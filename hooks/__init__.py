@@ -1,0 +1,1 @@
+"""A network goes in; a map and recorded states come out."""

@@ -1,0 +1,85 @@
+"""Almost-linear RNNs as maps: z' = A z + W phi(z) + h, with phi = ReLU on the last ``relu`` units, identity before.
+
+Source: Brenner, Hemmer, Monfared, Durstewitz, "Almost-linear recurrent neural networks provide highly interpretable
+symbolic codes in dynamical systems reconstruction" (NeurIPS 2024). ``relu = dim`` is the piecewise-linear RNN.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import linear
+
+from hooks.dynamics import Dynamics, TensorLike
+from hooks.errors import InputError
+from hooks.families.recurrent import digest
+
+
+@dataclass(frozen=True, eq=False)
+class PiecewiseLinear:
+    """The weights of an almost-linear RNN; ``dynamics()`` is its map.
+
+    Parameters
+    ----------
+    A : (dim,)
+        Diagonal of the linear part.
+    W : (dim, dim)
+    h : (dim,)
+    relu
+        P, the number of rectified units: the last P of the state, 0 to dim. The weights do not say it.
+    outputs
+        The readout is the first ``outputs`` units (identity observation); all of them when 0.
+    """
+
+    A: Tensor
+    W: Tensor
+    h: Tensor
+    relu: int
+    outputs: int = 0
+
+    def __post_init__(self) -> None:
+        dim = len(self.A)
+        if self.A.ndim != 1 or self.W.shape != (dim, dim) or self.h.shape != (dim,):
+            raise InputError(
+                f"an almost-linear RNN has A (dim,), W (dim, dim) and h (dim,), but {tuple(self.A.shape)}, "
+                f"{tuple(self.W.shape)} and {tuple(self.h.shape)} came"
+            )
+        if not 0 <= self.relu <= dim or not 0 <= self.outputs <= dim:
+            raise InputError(f"relu={self.relu} and outputs={self.outputs} must lie in 0 to dim={dim}")
+
+    def regions(self, states: Float[Tensor, "batch dim"]) -> Bool[Tensor, "batch relu"]:
+        """Which rectified units are on: the linear region a state lies in."""
+        return states[:, len(self.A) - self.relu :] > 0
+
+    def dynamics(self, *, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
+        """The network as an autonomous map with its exact Jacobian diag(A) + W diag(1, .., 1, bits)."""
+        A, W, h = (w.detach().to(dtype=dtype, device=device, copy=True) for w in (self.A, self.W, self.h))
+        dim, outputs = len(A), self.outputs or len(A)
+        cut = dim - self.relu
+
+        def step(states: TensorLike, _: object) -> TensorLike:
+            rectified = torch.cat([states[..., :cut], torch.relu(states[..., cut:])], dim=-1)
+            return A * states + linear(rectified, W, h)
+
+        def jacobian(states: Tensor, _: object) -> Tensor:
+            gates = torch.cat([torch.ones_like(states[..., :cut]), (states[..., cut:] > 0).to(dtype)], dim=-1)
+            return torch.diag(A) + W * gates[..., None, :]
+
+        def push(states: Tensor, tangents: Tensor, _: object) -> tuple[Tensor, Tensor]:
+            gates = torch.cat([torch.ones_like(states[..., :cut]), (states[..., cut:] > 0).to(dtype)], dim=-1)
+            return step(states, None), A[:, None] * tangents + W @ (gates[..., None] * tangents)
+
+        return Dynamics(
+            step=step,
+            dim=dim,
+            name=f"almost-linear RNN, {dim} units, {self.relu} rectified",
+            dtype=dtype,
+            device=device,
+            jacobian=jacobian,
+            push=push,
+            readout=lambda states: states[..., :outputs],
+            fingerprint=digest(A, W, h, self.relu),
+        )

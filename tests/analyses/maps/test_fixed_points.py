@@ -1,0 +1,194 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import brentq
+from torch import nn
+
+from analyses.maps.certificates import certify
+from analyses.maps.fixed_points import FixedPoints, find_fixed_points
+from analyses.maps.index import index_sum
+from analyses.result import Outcome
+from hooks.dynamics import Dynamics, rollout
+from hooks.errors import DrivenError, InputError
+from hooks.families import LeakyRate, recurrent
+from tests.known import henon, rolled_tanh
+
+# h' = tanh(h W), W row i = -roll(linspace(-1, 1, n), -i): points and moduli solved independently by Newton
+ROLLED = {
+    2: ([[0.9575040241, -0.9575040241]], [[0.166372, 0.0]], [2.0, 0.0]),
+    3: ([[0.9497957114, -0.4255022951, -0.8798940032]], [[1.006406, 0.285346, 0.0]], [1.732051, 1.732051, 0.0]),
+    4: (
+        [
+            [0.9628919067, 0.525235231, -0.9628919067, -0.525235231],
+            [0.7755163139, -0.7755163139, 0.7755163139, -0.7755163139],
+            [0.3397449955, -0.789647671, 0.8772631418, -0.5696961631],
+            [0.8772631418, -0.5696961631, 0.3397449955, -0.789647671],
+        ],
+        [[1.04743], [0.751559], [1.315957, 1.000025], [1.315957, 1.000025]],
+        [1.885618, 1.885618, 1.333333],
+    ),
+}
+
+
+def bits(count):
+    """x' = tanh(2 x) per coordinate: 3^n fixed points, 2^n stable."""
+    box = (-torch.ones(count).double(), torch.ones(count).double())
+    return Dynamics(lambda x, _: torch.tanh(2 * x), dim=count, name="bits", box=lambda _: box)
+
+
+@pytest.mark.parametrize("n", ROLLED)
+def test_rolled_tanh_maps_have_the_published_points_each_certified(n):
+    points, moduli, origin = ROLLED[n]
+    dynamics = rolled_tanh(n)
+    found = find_fixed_points(dynamics, 256)
+    expected = np.concatenate([np.zeros((1, n)), np.array(points), -np.array(points)])
+    assert len(found.points) == len(expected) == {2: 3, 3: 3, 4: 9}[n]
+    gaps = np.abs(found.points[:, None] - expected[None]).max(axis=2)
+    assert gaps.min(axis=0).max() < 1e-9  # the digits given
+    rows = gaps.argmin(axis=0)
+    for row, known in zip(rows, [origin, *moduli, *moduli], strict=True):
+        assert np.abs(found.eigenvalues[row])[: len(known)] == pytest.approx(known, abs=2e-6)
+    assert index_sum(dynamics, found.points).total == 1
+    proofs = certify(dynamics, found.points)
+    assert proofs.proved.all()
+    assert (proofs.unstable == (np.abs(found.eigenvalues) > 1).sum(axis=1)).all()
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_independent_bits_have_all_their_points(n):
+    found = find_fixed_points(bits(n), 512)
+    root = brentq(lambda x: math.tanh(2 * x) - x, 0.5, 1.0, xtol=1e-15)
+    assert len(found.points) == 3**n
+    assert found.stable.sum() == 2**n
+    assert np.abs(found.points[found.stable]) == pytest.approx(root, abs=1e-12)
+    assert found.eigenvalues[found.stable].real == pytest.approx(2 * (1 - root**2), abs=1e-12)
+    assert all(check.passed for check in found.checks)
+
+
+def test_henon_fixed_points_from_a_box():
+    found = find_fixed_points(henon(), 64, around=(-2.0, 2.0))
+    x = np.sort(found.points[:, 0])
+    assert x == pytest.approx([-1.1313544770895048, 0.6313544770895047], abs=1e-13)
+    assert found.points[:, 1] == pytest.approx(0.3 * found.points[:, 0], abs=1e-13)
+    assert [check.name for check in found.checks] == ["largest residual |F(x) - x|"]  # no trapping box, no index
+
+
+def test_points_do_not_depend_on_the_coordinates():
+    turn = torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+    plain = bits(3)
+    turned = Dynamics(lambda y, _: plain(y @ turn) @ turn.T, dim=3)
+    found = find_fixed_points(turned, 512, around=(-2.0, 2.0))
+    back = np.sort((found.points @ turn.numpy()).round(9), axis=0)
+    assert len(found.points) == 27
+    assert np.abs(back - np.sort(find_fixed_points(plain, 512).points.round(9), axis=0)).max() < 2e-9
+
+
+def test_every_start_is_accounted_for():
+    found = find_fixed_points(bits(1), [[-0.9], [0.01], [0.8], [0.9]])
+    assert [outcome for outcome in found.outcomes] == [Outcome.CONVERGED] * 4
+    assert found.points[found.landed][:, 0] == pytest.approx([-0.9575040241, 0, 0.9575040241, 0.9575040241], abs=1e-9)
+    assert found.hits.sum() == 4 + found.extra_starts
+
+
+def test_equal_calls_give_equal_results():
+    first, second = (find_fixed_points(bits(2), 64) for _ in range(2))
+    assert np.array_equal(first.points, second.points) and np.array_equal(first.hits, second.hits)
+
+
+def test_deleting_any_one_point_turns_the_index_red():
+    found = find_fixed_points(bits(3), 512)
+    for row in range(27):
+        rest = index_sum(bits(3), np.delete(found.points, row, axis=0))
+        assert rest.total in (0, 2) and not rest.checks[0].passed
+        assert "at least one is missing" in rest.summary()
+
+
+def test_a_missing_point_starts_further_rounds():
+    """All starts sit at one stable point: the index sum of 1 holds there, but fresh starts find the others."""
+    found = find_fixed_points(bits(2), np.full((4, 2), 0.95))
+    assert len(found.points) == 9 and found.extra_starts > 0
+    alone = find_fixed_points(bits(2), np.full((4, 2), 0.95), rounds=0)
+    assert len(alone.points) == 1 and alone.extra_starts == 0
+
+
+# The boring cases
+
+
+def test_a_linear_contraction_has_the_origin_alone():
+    found = find_fixed_points(Dynamics(lambda x, _: 0.5 * x, dim=3), 16, around=(-1.0, 1.0))
+    assert found.points.shape == (1, 3) and found.stable.all()
+    assert np.abs(found.points).max() < 1e-14
+    assert "16 of 16 starts converged onto 1 fixed points, 1 stable" in found.summary()
+
+
+def test_one_unit_and_one_start():
+    gate = recurrent(nn.GRU(1, 1)).hold([0.0])
+    assert len(find_fixed_points(gate, [0.0]).points) >= 1
+
+
+def test_a_map_without_fixed_point_says_so():
+    found = find_fixed_points(Dynamics(lambda x, _: x + 1, dim=2), 8, around=(-1.0, 1.0))
+    assert found.points.shape == (0, 2) and found.eigenvalues.shape == (0, 2)
+    assert (found.landed == -1).all()
+    assert Outcome.CONVERGED not in found.outcomes
+    assert "0 of 8 starts converged" in found.summary()
+
+
+def test_a_slow_passage_is_no_fixed_point():
+    """x' = x + 0.01 + x^2 slows near 0 without resting anywhere."""
+    found = find_fixed_points(Dynamics(lambda x, _: x + 0.01 + x**2, dim=1), 16, around=(-1.0, 1.0))
+    assert len(found.points) == 0
+    assert set(found.outcomes) <= {Outcome.STUCK, Outcome.OUT_OF_STEPS}
+
+
+def test_no_starts_at_all():
+    found = find_fixed_points(Dynamics(lambda x, _: 0.5 * x, dim=2), np.zeros((0, 2)))
+    assert found.points.shape == (0, 2) and found.outcomes == ()
+
+
+def test_a_line_of_fixed_points_is_not_counted_as_complete():
+    """A perfect integrator: every start is already a fixed point, and none is isolated."""
+    line = Dynamics(lambda x, _: torch.cat([x[:, :1], 0.5 * x[:, 1:]], 1), dim=2)
+    found = find_fixed_points(line, 32, around=(-1.0, 1.0))
+    assert np.abs(found.points[:, 1]).max() < 1e-9
+    assert (index_sum(line, found.points).indices == 0).all()
+    proofs = certify(line, found.points)
+    assert not proofs.proved.any()
+
+
+def test_a_trained_like_leaky_network_of_low_gain_rests_once():
+    W = 0.2 * torch.randn(8, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    dynamics = (
+        LeakyRate(W, torch.zeros(8, 1).double(), torch.zeros(8).double(), torch.tensor(0.3)).dynamics().hold([0.0])
+    )
+    found = find_fixed_points(dynamics, 128)
+    assert found.points.shape == (1, 8)  # norm of W below 1: a contraction
+    assert found.checks[0].passed
+
+
+def test_starts_around_a_trajectory():
+    trajectory = rollout(bits(2), [[0.1, -0.1], [-0.3, 0.2]], steps=10)
+    found = find_fixed_points(bits(2), 64, around=trajectory)
+    assert len(found.points) == 9 and len(found.outcomes) == 64
+    assert len(find_fixed_points(bits(2), trajectory).outcomes) == 22
+
+
+def test_misuse_says_what_to_do():
+    with pytest.raises(DrivenError, match="dynamics.hold"):
+        find_fixed_points(recurrent(nn.GRU(1, 2)), 4)
+    with pytest.raises(InputError, match="no known trapping box"):
+        find_fixed_points(henon(), 4)
+    with pytest.raises(InputError, match="finite bounds"):
+        find_fixed_points(henon(), 4, around=(1.0, -1.0))
+    with pytest.raises(InputError, match="moves by"):
+        index_sum(bits(1), [[0.5]])
+
+
+def test_result_survives_writing():
+    found = find_fixed_points(bits(2), 16)
+    again = FixedPoints.from_dict(found.to_dict())
+    assert np.array_equal(again.points, found.points) and np.array_equal(again.eigenvalues, found.eigenvalues)
+    assert again.outcomes == found.outcomes and again.checks == found.checks
+    assert found.plot().get_xlabel()

@@ -1,0 +1,108 @@
+"""Bounds must hold at every point of the box: checked against the step itself, and in 50-digit arithmetic."""
+
+import mpmath
+import pytest
+import torch
+from torch import nn
+
+from hooks.dynamics import Dynamics
+from hooks.enclosure import Ball, enclose, log_one_plus_exp
+from hooks.errors import EnclosureError
+from hooks.families import LeakyRate, PiecewiseLinear, recurrent
+from hooks.tangent import jacobian
+
+
+def seeded(make):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        return make()
+
+
+def some(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+MAPS = {
+    "tanh": lambda: recurrent(seeded(lambda: nn.RNN(2, 5))).hold([0.3, -0.2]),
+    "relu": lambda: recurrent(seeded(lambda: nn.RNN(2, 5, nonlinearity="relu", num_layers=2))).hold([0.3, -0.2]),
+    "gru": lambda: recurrent(seeded(lambda: nn.GRU(2, 5, num_layers=2))).hold([0.3, -0.2]),
+    "lstm": lambda: recurrent(seeded(lambda: nn.LSTM(2, 5))).hold([0.3, -0.2]),
+    "softplus": lambda: (
+        LeakyRate(some(5, 5), some(5, 2), some(5), torch.tensor(0.3), "softplus").dynamics().hold([1.0, 2.0])
+    ),
+    "sigmoid": lambda: (
+        LeakyRate(some(5, 5), some(5, 2), some(5), torch.tensor(0.3), "sigmoid").dynamics().hold([1.0, 2.0])
+    ),
+    "almost linear": lambda: PiecewiseLinear(some(5), some(5, 5), some(5), 2).dynamics(),
+    "gru twice": lambda: recurrent(seeded(lambda: nn.GRU(2, 5))).hold([0.3, -0.2]).iterated(2),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("radius", [0.0, 1e-8, 1e-2])
+def test_step_and_slope_lie_within_the_bounds_all_over_the_box(name, radius):
+    dynamics = MAPS[name]()
+    centers = some(4, dynamics.dim, seed=2)
+    bounds = enclose(dynamics, centers, torch.full_like(centers, radius))
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(50):
+        inside = centers + radius * (2 * torch.rand(centers.shape, generator=generator, dtype=torch.float64) - 1).sign()
+        assert ((dynamics(inside) - bounds.value.mid).abs() <= bounds.value.rad).all()
+        assert ((jacobian(dynamics, inside) - bounds.slope.mid).abs() <= bounds.slope.rad).all()
+
+
+def test_bounds_are_tight_to_rounding_at_a_point():
+    dynamics = MAPS["gru"]()
+    centers = some(4, dynamics.dim, seed=2)
+    bounds = enclose(dynamics, centers, torch.zeros_like(centers))
+    assert bounds.value.rad.max() < 1e-13 and bounds.slope.rad.max() < 1e-13
+
+
+def test_bounds_hold_in_exact_arithmetic_for_a_tanh_layer():
+    """The step again in 50 digits: the float64 step differs from it, and the bound must cover the difference."""
+    module = seeded(lambda: nn.RNN(2, 5))
+    dynamics = recurrent(module).hold([0.3, -0.2])
+    center = some(1, 5, seed=4)
+    bounds = enclose(dynamics, center, torch.zeros_like(center))
+    exact = lambda tensor: [mpmath.mpf(float(v)) for v in tensor.detach().double().flatten()]  # noqa: E731
+    with mpmath.workdps(50):
+        h, W, b_h, b_x = (
+            exact(center),
+            module.weight_hh_l0,
+            exact(module.bias_hh_l0),
+            exact(module.bias_ih_l0),
+        )
+        drive = [mpmath.mpf(0.3), mpmath.mpf(-0.2)]
+        for unit in range(5):
+            total = b_h[unit] + b_x[unit]
+            total += sum(w * x for w, x in zip(exact(W[unit]), h, strict=True))
+            total += sum(w * x for w, x in zip(exact(module.weight_ih_l0[unit]), drive, strict=True))
+            gap = abs(mpmath.tanh(total) - mpmath.mpf(float(bounds.value.mid[0, unit])))
+            assert gap <= mpmath.mpf(float(bounds.value.rad[0, unit]))
+
+
+def test_elementary_functions_stay_within_the_assumed_rounding():
+    """torch's tanh and sigmoid against 30 digits on 600 points: within the ULPS that the bounds allow."""
+    points = torch.linspace(-30, 30, 601, dtype=torch.float64)
+    with mpmath.workdps(30):
+        for function, exact in (
+            (torch.tanh, mpmath.tanh),
+            (torch.sigmoid, lambda x: 1 / (1 + mpmath.exp(-x))),
+            (log_one_plus_exp, lambda x: mpmath.log1p(mpmath.exp(x))),
+        ):
+            ball = Ball.exact(points).through(function)
+            for point, mid, rad in zip(points.tolist(), ball.mid.tolist(), ball.rad.tolist(), strict=True):
+                assert abs(exact(mpmath.mpf(point)) - mpmath.mpf(mid)) <= mpmath.mpf(rad)
+
+
+def test_an_unknown_operation_is_refused_by_name():
+    with pytest.raises(EnclosureError, match="'sin'"):
+        enclose(Dynamics(lambda states, _: torch.sin(states), dim=2), some(1, 2), torch.zeros(1, 2).double())
+    with pytest.raises(EnclosureError, match="float64"):
+        enclose(
+            Dynamics(lambda states, _: states, dim=2, dtype=torch.float32),
+            some(1, 2),
+            torch.zeros(1, 2).double(),
+        )
+    with pytest.raises(EnclosureError, match="indexes with"):
+        enclose(Dynamics(lambda states, _: states[0], dim=2), some(1, 2), torch.zeros(1, 2).double())
