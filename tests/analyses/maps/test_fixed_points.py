@@ -87,7 +87,7 @@ def test_points_do_not_depend_on_the_coordinates():
 
 def test_every_start_is_accounted_for():
     found = find_fixed_points(bits(1), [[-0.9], [0.01], [0.8], [0.9]])
-    assert [outcome for outcome in found.outcomes] == [Outcome.CONVERGED] * 4
+    assert list(found.outcomes) == [Outcome.CONVERGED] * 4
     assert found.points[found.landed][:, 0] == pytest.approx([-0.9575040241, 0, 0.9575040241, 0.9575040241], abs=1e-9)
     assert found.hits.sum() == 4 + found.extra_starts
 
@@ -176,7 +176,7 @@ def test_starts_around_a_trajectory():
 
 
 def test_misuse_says_what_to_do():
-    with pytest.raises(DrivenError, match="dynamics.hold"):
+    with pytest.raises(DrivenError, match=r"dynamics\.hold"):
         find_fixed_points(recurrent(nn.GRU(1, 2)), 4)
     with pytest.raises(InputError, match="no known trapping box"):
         find_fixed_points(henon(), 4)
