@@ -19,7 +19,7 @@ from hooks.watch import Watch
 
 ENTRIES = 1 << 22  # Jacobian entries held at once: 32 MB in float64, a few cache-sized copies of it in flight
 DEGENERATE = 1e-7  # |1 - eigenvalue| below this: the sign of det(I - DF) is not trusted
-STAGNANT = 12  # rejected trials in a row after which a start is called stuck
+STAGNANT = 30  # trials without a fall of |G| by a tenth after which a start is called stuck
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Sweep:
     states: Tensor  # (starts, dim)
     residuals: Tensor  # (starts,) |F(x) - x|
     damping: Tensor  # (starts,)
-    rejected: Tensor  # (starts,) trials rejected in a row
+    idle: Tensor  # (starts,) trials since |G| last fell by a tenth
     active: Tensor  # indices still searching
 
 
@@ -121,7 +121,8 @@ def sweeps(
     gaps = _gaps(dynamics, states)
     residuals = gaps.norm(dim=1)
     damping = torch.full_like(residuals, method.damping)
-    rejected = torch.zeros(len(states), dtype=torch.int64, device=states.device)
+    mark = residuals.clone()
+    idle = torch.zeros(len(states), dtype=torch.int64, device=states.device)
     normals, gradients = _normal_equations(dynamics, states, gaps)
     active = torch.arange(len(states), device=states.device)
     for _ in range(method.steps):
@@ -137,12 +138,13 @@ def sweeps(
         states[took], residuals[took] = trial[better], size[better]
         damping[took] = (damping[took] * 0.1).clamp(min=1e-12)
         damping[missed] = (damping[missed] * 8).clamp(max=1e12)
-        rejected[took] = 0
-        rejected[missed] += 1
+        progress = residuals < 0.9 * mark
+        mark = torch.where(progress, residuals, mark)
+        idle = torch.where(progress, 0, idle + 1)
         normals[better], gradients[better] = _normal_equations(dynamics, trial[better], trial_gaps[better])
-        on = (residuals[active] > tolerance) & (rejected[active] < STAGNANT) & torch.isfinite(residuals[active])
+        on = (residuals[active] > tolerance) & (idle[active] < STAGNANT) & torch.isfinite(residuals[active])
         active, normals, gradients = active[on], normals[on], gradients[on]
-        yield Sweep(states, residuals, damping, rejected, active)
+        yield Sweep(states, residuals, damping, idle, active)
 
 
 def polished(dynamics: Dynamics, states: Tensor, *, box: Box | None, steps: int = 6) -> tuple[Tensor, Tensor]:
@@ -224,29 +226,33 @@ def _searched(
             return Outcome.DIVERGED
         return Outcome.STUCK if misses >= STAGNANT else unfinished
 
-    pairs = zip(sweep.residuals.tolist(), sweep.rejected.tolist(), strict=True)
+    pairs = zip(sweep.residuals.tolist(), sweep.idle.tolist(), strict=True)
     return sweep.states, sweep.residuals, tuple(outcome(*pair) for pair in pairs)
 
 
 def _distinct(
     dynamics: Dynamics, states: Tensor, residuals: Tensor, tolerance: float, apart: float, box: Box | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Distinct polished roots, the root of each state (-1: none), and how many states share each.
-
-    Best state first: a root is the state of smallest residual not yet taken, and takes all within ``apart`` of it.
-    """
+    """Distinct polished roots, the root of each state (-1: none), and how many states share each."""
     group = torch.full((len(states),), -1, dtype=torch.int64, device=states.device)
     converged = torch.nonzero(residuals <= tolerance)[:, 0]
-    rooted, _ = polished(dynamics, states[converged], box=box)
-    chosen: list[int] = []
-    owner = torch.full((len(rooted),), -1, dtype=torch.int64, device=states.device)
-    for index in residuals[converged].argsort(stable=True).tolist():
+    first, owner = _grouped(states[converged], residuals[converged], apart)
+    rooted, _ = polished(dynamics, states[converged][first], box=box)
+    # nearly degenerate roots come together only when polished; the order stays
+    second, merged = _grouped(rooted, torch.zeros(len(rooted)).to(rooted), apart)
+    group[converged] = merged[owner]
+    return rooted[second], group, torch.bincount(group[converged], minlength=len(second))
+
+
+def _grouped(states: Tensor, residuals: Tensor, apart: float) -> tuple[Tensor, Tensor]:
+    """(best state of each group, group of each state): what lies within ``apart`` of the best one not yet taken."""
+    owner = torch.full((len(states),), -1, dtype=torch.int64, device=states.device)
+    best: list[int] = []
+    for index in residuals.argsort(stable=True).tolist():
         if owner[index] < 0:
-            near = ((rooted - rooted[index]).norm(dim=1) <= apart) & (owner < 0)
-            owner[near] = len(chosen)
-            chosen.append(index)
-    group[converged] = owner
-    return rooted[chosen], group, torch.bincount(owner, minlength=len(chosen))
+            owner[((states - states[index]).norm(dim=1) <= apart) & (owner < 0)] = len(best)
+            best.append(index)
+    return torch.tensor(best, dtype=torch.int64, device=states.device), owner
 
 
 def _gaps(dynamics: Dynamics, states: Tensor) -> Tensor:

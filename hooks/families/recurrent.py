@@ -112,11 +112,10 @@ def recurrent(
             new.append(after)
             moved.append(along)
             drive, carried = after[0], along[0]
-        return joined(new, -1), joined(moved, 1)
+        return joined(new, -1), joined(moved, -2)
 
     def jacobian(states: Tensor, drive: Tensor) -> Tensor:
-        eye = torch.eye(states.shape[1], dtype=dtype, device=device)
-        return push(states, eye.expand(len(states), -1, -1), drive)[1]
+        return push(states, torch.eye(states.shape[1], dtype=dtype, device=device), drive)[1]  # one eye for the batch
 
     def box(drive: Tensor) -> Box | None:
         return _box(cell, layers, drive)
@@ -338,12 +337,12 @@ def _push_gru(
     a = from_h[..., 2 * units :]
     n = torch.tanh(r * a + from_x[..., 2 * units :])
     d_h = layer.W_h @ tangent[0]
-    d_x = torch.zeros_like(d_h) if dx is None else layer.W_x @ dx
-    d_r = (r * (1 - r))[..., None] * (d_h[..., :units, :] + d_x[..., :units, :])
-    d_z = (z * (1 - z))[..., None] * (d_h[..., units : 2 * units, :] + d_x[..., units : 2 * units, :])
-    d_n = (1 - n * n)[..., None] * (
-        r[..., None] * d_h[..., 2 * units :, :] + a[..., None] * d_r + d_x[..., 2 * units :, :]
-    )
+    d = _sum(d_h, layer, dx)
+    d_r = (r * (1 - r))[..., None] * d[..., :units, :]
+    d_z = (z * (1 - z))[..., None] * d[..., units : 2 * units, :]
+    # W_x dx reaches n directly, W_h dh through r
+    d_n = r[..., None] * d_h[..., 2 * units :, :] + a[..., None] * d_r
+    d_n = (1 - n * n)[..., None] * (d_n if dx is None else d_n + layer.W_x[2 * units :] @ dx)
     return (n + z * (h - n),), (d_n + d_z * (h - n)[..., None] + z[..., None] * (tangent[0] - d_n),)
 
 

@@ -143,6 +143,14 @@ def test_a_slow_passage_is_no_fixed_point():
     assert set(found.outcomes) <= {Outcome.STUCK, Outcome.OUT_OF_STEPS}
 
 
+def test_later_rounds_do_not_renumber_where_a_start_landed():
+    starts = 2 * torch.rand(40, 3, generator=torch.Generator().manual_seed(2)).double() - 1
+    alone, all_rounds = find_fixed_points(bits(3), starts, rounds=0), find_fixed_points(bits(3), starts)
+    assert len(alone.points) < len(all_rounds.points) == 27
+    assert all_rounds.points[all_rounds.landed] == pytest.approx(alone.points[alone.landed], abs=1e-12)
+    assert (np.bincount(all_rounds.landed, minlength=27) <= all_rounds.hits).all()
+
+
 def test_no_starts_at_all():
     found = find_fixed_points(Dynamics(lambda x, _: 0.5 * x, dim=2), np.zeros((0, 2)))
     assert found.points.shape == (0, 2) and found.outcomes == ()
