@@ -40,6 +40,16 @@ def drive_jacobian(
     return _reverse(lambda inputs: dynamics(states, inputs), rows, dynamics.dim)
 
 
+def readout_jacobian(dynamics: Dynamics, states: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch outputs dim"]:
+    """Slope of the readout with respect to the state; no outputs when the map has no readout."""
+    readout = dynamics.readout
+    if readout is None or not len(states):
+        return states.new_zeros(len(states), 0, dynamics.dim)
+    with torch.no_grad():
+        outputs = readout(states[:1]).shape[1]
+    return _reverse(readout, states, outputs)
+
+
 def push(
     dynamics: Dynamics,
     states: Float[Tensor, "batch dim"],

@@ -1,0 +1,331 @@
+"""How fast do neighbours part? Lyapunov exponents of each attractor, with standard errors.
+
+Method: discrete QR (Benettin et al., Meccanica 15, 1980; Geist, Parlitz, Lauterborn, Prog. Theor. Phys. 83, 1990) with
+tangents carried by ``push`` and orthonormalised every step; state and frame share a transient. Starts are grouped by the
+attractor they end on before anything is averaged. Standard errors come from block means, pooled over the starts of a group.
+
+Takes (dynamics, starts (starts, dim)); costs (burn_in + steps) pushes of k tangents and QRs of (starts, dim, k).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from analyses.result import Check, Outcome, Result, axes_or_new
+from hooks.dynamics import Dynamics, as_drive, as_states, autonomous
+from hooks.errors import InputError
+from hooks.tangent import jacobian, push
+from hooks.watch import Watch, quiet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TAIL = 256  # last states kept of each start, to tell attractors apart
+BLOCKS = 32  # of which means are taken for the standard error
+CURVE = 200  # points of the running curve
+WIDEST_DETERMINANT = 64  # the sum rule costs a determinant a step; wider maps go without
+SURE = 3.0  # standard errors that a verdict must clear
+
+
+@dataclass(frozen=True, eq=False)
+class LyapunovSpectrum(Result):
+    """Exponents of each attractor, per unit of the clock.
+
+    Attributes
+    ----------
+    exponents : (attractors, directions)
+        Descending; attractors by the number of starts that end there, most first.
+    standard_errors : (attractors, directions)
+        Of the mean over a group's blocks; 0 to rounding on a fixed point, NaN when there were too few steps.
+    per_start : (starts, directions)
+        NaN for a start that left every bound.
+    attractor : (starts,)
+        The attractor each start ends on; -1 for a start that left every bound.
+    sizes : (attractors,)
+    running : (kept, attractors, directions)
+        Means up to evenly spaced steps: the convergence.
+    running_steps : (kept,)
+        Those steps.
+    verdicts
+        One an attractor.
+    outcome
+        How the run ended.
+    checks
+        With all directions: their sum against the mean of ln |det J|, for each attractor.
+    """
+
+    exponents: Float[np.ndarray, "attractors directions"]
+    standard_errors: Float[np.ndarray, "attractors directions"]
+    per_start: Float[np.ndarray, "starts directions"]
+    attractor: Int[np.ndarray, " starts"]
+    sizes: Int[np.ndarray, " attractors"]
+    running: Float[np.ndarray, "kept attractors directions"]
+    running_steps: Int[np.ndarray, " kept"]
+    verdicts: tuple[str, ...]
+    outcome: Outcome
+    checks: tuple[Check, ...]
+
+    @property
+    def kaplan_yorke(self) -> np.ndarray:
+        """(attractors,) Kaplan-Yorke dimension; NaN when the directions do not reach a negative sum."""
+        return np.array([_kaplan_yorke(row) for row in self.exponents])
+
+    def summary(self) -> str:
+        """How many starts stayed bounded, and the leading exponent and verdict of the largest attractors."""
+        bounded = int((self.attractor >= 0).sum())
+        text = f"{bounded} of {len(self.attractor)} starts stay bounded, on {len(self.sizes)} attractors"
+        leading = [
+            f"{row[0]:+.3g} ± {error[0]:.1g} ({verdict}, {size} starts)"
+            for row, error, verdict, size in zip(
+                self.exponents, self.standard_errors, self.verdicts, self.sizes, strict=True
+            )
+        ]
+        text += f"; largest exponents: {', '.join(leading[:3])}" if leading else ""
+        return text + (f", and {len(leading) - 3} more" if len(leading) > 3 else "")
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Exponents with two standard errors, attractor by attractor."""
+        ax = axes_or_new(ax)
+        for number, (row, error) in enumerate(zip(self.exponents[:8], self.standard_errors[:8], strict=True)):
+            shown = np.isfinite(row)
+            ax.errorbar(np.arange(1, len(row) + 1)[shown], row[shown], 2 * error[shown], fmt="o-", markersize=3, linewidth=0.8,
+                        label=f"attractor {number + 1} ({self.sizes[number]} starts)")  # fmt: skip
+        ax.axhline(0, color="0.6", linewidth=1)
+        ax.set(xlabel="direction", ylabel="exponent per unit of the clock")
+        if len(self.exponents):
+            ax.legend(frameon=False, fontsize="small")
+        return ax
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """All starts after one more step; sums have fixed size."""
+
+    step: int
+    states: Tensor  # (starts, dim)
+    frame: Tensor  # (starts, dim, directions)
+    blocks: Tensor  # (blocks, starts, directions) growth summed within each block
+    log_det: Tensor  # (starts,)
+    tail: Tensor  # (starts, tail, dim), a ring
+
+
+def lyapunov_spectrum(
+    dynamics: Dynamics,
+    starts: Any,
+    *,
+    steps: int,
+    directions: int | None = None,
+    burn_in: int = 0,
+    drives: Any = None,
+    watch: Watch = quiet,
+) -> LyapunovSpectrum:
+    """Lyapunov exponents along the orbits of given starts.
+
+    Parameters
+    ----------
+    starts : (starts, dim)
+    steps
+        Averaged over, after ``burn_in`` steps in which state and frame settle.
+    directions
+        Leading exponents wanted; all ``dim`` when left out.
+    drives : (burn_in + steps, inputs) or (starts, burn_in + steps, inputs)
+        Conditional exponents of a driven map along these drives. Starts with one drive in common form one group, since a
+        stable driven map forgets where it started; else each start is its own.
+    watch
+        Wraps the loop; stopped early, the numbers so far are returned with the outcome OUT_OF_TIME.
+
+    Returns
+    -------
+    LyapunovSpectrum
+        -inf, not NaN, where a direction is annihilated.
+
+    Raises
+    ------
+    DrivenError
+        For a driven map without drives.
+    InputError
+        For no steps, more directions than dim, or drives too short.
+
+    Notes
+    -----
+    With B block means m_b of a start (B = 32, fewer when steps are), the standard error of a group's mean over S starts
+    is the standard deviation of all S B block means over sqrt(S B): right when blocks outlast correlations.
+    """
+    now = as_states(dynamics, starts)
+    k = dynamics.dim if directions is None else directions
+    if steps < 1 or burn_in < 0 or not 1 <= k <= dynamics.dim:
+        raise InputError(
+            f"steps={steps}, burn_in={burn_in}, directions={k}: need a step and 1 to {dynamics.dim} directions"
+        )
+    driving = None if drives is None else as_drive(dynamics, drives)
+    if driving is None:
+        autonomous(dynamics, "lyapunov_spectrum without drives")
+    elif driving.ndim not in (2, 3) or driving.shape[-2] < burn_in + steps:
+        raise InputError(f"{burn_in} + {steps} drives are needed, but shape {tuple(driving.shape)} came")
+
+    sweep = None
+    for sweep in watch(_sweeps(dynamics, now, steps, burn_in, k, driving), burn_in + steps):
+        pass
+    done = 0 if sweep is None else sweep.step - burn_in
+    if sweep is None or done < 1:
+        raise InputError(f"the run was stopped before its {burn_in} steps of burn-in were over; give it more time")
+
+    used = -(-done // _block(steps))
+    lengths = np.full(used, _block(steps), dtype=np.float64)
+    lengths[-1] = done - (used - 1) * _block(steps)
+    growth = sweep.blocks[:used].double().cpu().numpy() / dynamics.dt
+    bounded = torch.isfinite(sweep.states).all(1).cpu().numpy() & ~np.isnan(growth).any(axis=(0, 2))
+    groups, resting = _grouped(sweep.tail.double().cpu().numpy(), bounded, driving, min(done, TAIL))
+    full = k == dynamics.dim and dynamics.dim <= WIDEST_DETERMINANT
+    determinants = sweep.log_det.double().cpu().numpy() / dynamics.dt / done if full else None
+    return _spectrum(
+        growth, lengths, groups, resting, determinants, Outcome.CONVERGED if done == steps else Outcome.OUT_OF_TIME
+    )
+
+
+def _block(steps: int) -> int:
+    """Steps in a block."""
+    return max(1, -(-steps // BLOCKS))
+
+
+def _sweeps(
+    dynamics: Dynamics, states: Tensor, steps: int, burn_in: int, k: int, driving: Tensor | None
+) -> Iterator[Sweep]:
+    starts, dim = states.shape
+    generator = torch.Generator().manual_seed(0)
+    frame = torch.linalg.qr(torch.randn(starts, dim, k, generator=generator, dtype=torch.float64).to(states))[0]
+    blocks = states.new_zeros(BLOCKS, starts, k)
+    log_det = states.new_zeros(starts)
+    tail = states[:, None].repeat(1, TAIL, 1)
+    full = k == dim and dim <= WIDEST_DETERMINANT
+    for step in range(burn_in + steps):
+        drive = None if driving is None else driving[..., step, :]
+        before = states
+        states, carried = push(dynamics, states, frame, drive)
+        carried = torch.where(torch.isfinite(states).all(1)[:, None, None], torch.nan_to_num(carried), 0.0)
+        frame, R = torch.linalg.qr(carried)
+        stretch = torch.diagonal(R, dim1=1, dim2=2)
+        frame = frame * torch.where(stretch < 0, -1.0, 1.0)[:, None, :]
+        if step >= burn_in:
+            blocks[(step - burn_in) // _block(steps)] += stretch.abs().log()
+            if full:
+                log_det += torch.linalg.slogdet(jacobian(dynamics, before, drive))[1]
+        tail[:, step % TAIL] = states
+        yield Sweep(step + 1, states, frame, blocks, log_det, tail)
+
+
+def _grouped(
+    tails: np.ndarray, bounded: np.ndarray, driving: Tensor | None, kept: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Attractor of each start, largest first (-1 for starts that left every bound), and whether it rests or cycles there.
+
+    Two starts share an attractor when their tails come closer than three times the typical gap between neighbouring states
+    within a tail (nothing on a fixed point or short cycle, so a millionth of the states' size counts too).
+    """
+    starts = len(tails)
+    labels, resting = np.full(starts, -1, dtype=np.int64), np.zeros(starts, dtype=bool)
+    rows = np.flatnonzero(bounded)
+    if not len(rows):
+        return labels, resting
+    if driving is not None:
+        found = np.zeros(len(rows), dtype=np.int64) if driving.ndim == 2 else np.arange(len(rows))
+    else:
+        clouds = torch.as_tensor(tails[rows][:, -kept:] if kept == TAIL else tails[rows])
+        scale = 1e-6 * max(1.0, float(clouds.abs().max()))
+        within = torch.cdist(clouds, clouds)
+        within.diagonal(dim1=1, dim2=2).fill_(float("inf"))
+        gaps = within.amin(2).median(1).values.clamp(min=scale)
+        resting[rows] = (gaps <= scale).numpy()
+        close = np.zeros((len(rows), len(rows)), dtype=bool)
+        for i, cloud in enumerate(clouds):
+            nearest = torch.cdist(cloud[None], clouds[i:]).amin((1, 2))
+            close[i, i:] = (nearest <= 3 * torch.maximum(gaps[i], gaps[i:])).numpy()
+        found = connected_components(close, directed=False)[1]
+    order = np.argsort(-np.bincount(found), kind="stable")
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    labels[rows] = rank[found]
+    return labels, resting
+
+
+def _spectrum(
+    growth: np.ndarray,
+    lengths: np.ndarray,
+    groups: np.ndarray,
+    resting: np.ndarray,
+    determinants: np.ndarray | None,
+    outcome: Outcome,
+) -> LyapunovSpectrum:
+    """Averages over groups from growth (blocks, starts, directions) summed over blocks of these lengths."""
+    blocks, _, k = growth.shape
+    attractors = int(groups.max(initial=-1)) + 1
+    per_start = np.where((groups >= 0)[:, None], growth.sum(axis=0) / lengths.sum(), np.nan)
+    exponents, errors = np.zeros((attractors, k)), np.zeros((attractors, k))
+    kept = np.unique(np.linspace(1, blocks, min(CURVE, blocks)).astype(int))
+    running = np.zeros((len(kept), attractors, k))
+    checks, verdicts = [], []
+    for group in range(attractors):
+        members = groups == group
+        mean = per_start[members].mean(axis=0)
+        order = np.argsort(-mean, kind="stable")
+        exponents[group] = mean[order]
+        whole = growth[lengths == lengths[0]][:, members] / lengths[0]
+        errors[group] = _standard_error(whole)[order]
+        sums = np.cumsum(growth[:, members].mean(axis=1), axis=0) / np.cumsum(lengths)[:, None]
+        running[:, group] = sums[kept - 1][:, order]
+        verdicts.append(_verdict(exponents[group, 0], errors[group, 0], bool(resting[members].all())))
+        if determinants is not None and np.isfinite(mean).all():
+            expected = float(determinants[members].mean())
+            allowed = 1e-9 * max(1.0, float(np.abs(mean).sum()))  # rounding of k logarithms a step
+            checks.append(
+                Check(f"sum of exponents, attractor {group + 1}: mean ln |det J|", expected, float(mean.sum()), allowed)
+            )
+    return LyapunovSpectrum(
+        exponents=exponents,
+        standard_errors=errors,
+        per_start=per_start,
+        attractor=groups,
+        sizes=np.bincount(groups[groups >= 0], minlength=attractors).astype(np.int64),
+        running=running,
+        running_steps=np.cumsum(lengths)[kept - 1].astype(np.int64),
+        verdicts=tuple(verdicts),
+        outcome=outcome,
+        checks=tuple(checks),
+    )
+
+
+def _standard_error(means: np.ndarray) -> np.ndarray:
+    """(directions,) standard error of the mean of (blocks, starts, directions) block means; 0 where all are -inf."""
+    flat = means.reshape(-1, means.shape[2])
+    if len(flat) < 2:
+        return np.full(means.shape[2], np.nan)
+    gone = np.isinf(flat).any(axis=0)
+    return np.where(gone, 0.0, np.where(gone, 0.0, flat).std(axis=0, ddof=1) / np.sqrt(len(flat)))
+
+
+def _verdict(leading: float, error: float, resting: bool) -> str:
+    """What the leading exponent says, when it clears its doubt."""
+    doubt = max(SURE * error, 1e-9)
+    if leading > doubt:
+        return "an unstable rest or cycle, never left" if resting else "chaotic"
+    if leading < -doubt:
+        return "stable"
+    return "zero within its error: quasi-periodic, or undecided"
+
+
+def _kaplan_yorke(exponents: np.ndarray) -> float:
+    sums = np.cumsum(exponents)
+    if exponents[0] < 0:
+        return 0.0
+    whole = int((sums >= 0).sum())
+    if whole == len(exponents):
+        return float("nan")
+    return whole + float(sums[whole - 1] / -exponents[whole])

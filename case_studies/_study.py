@@ -1,0 +1,64 @@
+"""CaseStudy: one paper, or one question, with a specimen, an examination and claims."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from hooks.errors import InputError
+from interp.claims import Claim
+from interp.journal import Journal
+from interp.page import Report
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class CaseStudy(Generic[S]):
+    """A study that can be run again.
+
+    Attributes
+    ----------
+    title, citation, question
+        Of the page.
+    prepare
+        Settings of a scale -> specimen: builds, trains or loads.
+    examine
+        (journal, specimen) -> sentences for the head of the page.
+    claims
+        Each gives one row, at every scale.
+    scales
+        "tiny" (CI: under ten seconds), "quick" (a minute or so), "full" (the paper's size) -> settings of ``prepare``.
+    """
+
+    title: str
+    citation: str
+    question: str
+    prepare: Callable[..., S]
+    examine: Callable[[Journal, S], tuple[str, ...]]
+    claims: tuple[Claim, ...]
+    scales: Mapping[str, Mapping[str, Any]]
+
+    def run(self, scale: str, folder: Path) -> Report:
+        """Prepare, examine, hold the claims against the results, and write the report.
+
+        Raises
+        ------
+        InputError
+            For a scale that the study does not have.
+        """
+        if scale not in self.scales:
+            raise InputError(f"no scale {scale!r}; there are {', '.join(self.scales)}")
+        journal = Journal()
+        specimen = self.prepare(**self.scales[scale])
+        sentences = self.examine(journal, specimen)
+        rows = tuple(claim.row(journal.results) for claim in self.claims)
+        provenance = {
+            "citation": self.citation,
+            "question": self.question,
+            "scale": scale,
+            "settings": str(dict(self.scales[scale])),
+        }
+        return Report(self.title, journal.findings, rows, sentences, provenance).written(folder)

@@ -1,0 +1,34 @@
+"""Trained networks as dynamical systems: the public names, loaded when first used."""
+
+import importlib
+from typing import Any
+
+from interp._version import __version__
+
+_WHERE = {
+    "load": "interp.network",
+    "dynamics": "interp.reading",
+    "capture": "hooks.capture",
+    "rollout": "hooks.dynamics",
+    "Dynamics": "hooks.dynamics",
+    "Trajectory": "hooks.trajectory",
+    "find_fixed_points": "analyses.maps.fixed_points",
+    "find_cycles": "analyses.maps.cycles",
+    "classify": "analyses.maps.stability",
+    "index_sum": "analyses.maps.index",
+    "certify": "analyses.maps.certificates",
+    "jacobian_spectra": "analyses.maps.jacobian_spectra",
+    "lyapunov_spectrum": "analyses.maps.lyapunov",
+    "report": "interp.plans",
+}
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'interp' has no attribute {name!r}; it has {', '.join(_WHERE)}")
+    return getattr(importlib.import_module(_WHERE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,15 @@
+from analyses.maps.certificates import certify as certify
+from analyses.maps.cycles import find_cycles as find_cycles
+from analyses.maps.fixed_points import find_fixed_points as find_fixed_points
+from analyses.maps.index import index_sum as index_sum
+from analyses.maps.jacobian_spectra import jacobian_spectra as jacobian_spectra
+from analyses.maps.lyapunov import lyapunov_spectrum as lyapunov_spectrum
+from analyses.maps.stability import classify as classify
+from hooks.capture import capture as capture
+from hooks.dynamics import Dynamics as Dynamics
+from hooks.dynamics import rollout as rollout
+from hooks.trajectory import Trajectory as Trajectory
+from interp._version import __version__ as __version__
+from interp.network import load as load
+from interp.plans import report as report
+from interp.reading import dynamics as dynamics

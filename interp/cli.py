@@ -1,0 +1,169 @@
+"""The command line: interp report | cases | reproduce. Heavy imports happen inside the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interp._version import __version__
+
+if TYPE_CHECKING:
+    from interp.page import Report
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Trained networks as dynamical systems: how they work, with a doubt beside every number.",
+)
+OUR_FAULT, BAD_INPUT, CHECK_FAILED, INTERRUPTED = 1, 2, 3, 130
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the path.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"interp-dynamics {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def report(
+    source: Annotated[str, typer.Argument(help="A file of weights: safetensors, torch weights or checkpoint, npz.")],
+    inputs: Annotated[
+        Path | None, typer.Option(help="Inputs as .npy: (runs, steps, inputs) or (steps, inputs).")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="package.module:Class that the weights belong to.")] = None,
+    kwargs: Annotated[str | None, typer.Option(help="Its arguments, a JSON object.")] = None,
+    relu: Annotated[int | None, typer.Option(help="Rectified units of an almost-linear RNN {A, W, h}.")] = None,
+    nonlinearity: Annotated[str | None, typer.Option(help="tanh or relu, of a plain RNN.")] = None,
+    leak: Annotated[float | None, typer.Option(help="dt / tau of a leaky rate network.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; interp-report/NAME when left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Of every draw.")] = 0,
+    device: Annotated[str, typer.Option(help="torch device.")] = "cpu",
+    budget: Annotated[float | None, typer.Option(help="Seconds that each long search may take.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Open a file that executes code. Only for your own.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Analyse a trained recurrent network and write a page that says how it works."""
+    from hooks.errors import InputError
+
+    options: Any = {}
+    if kwargs is not None:
+        try:
+            options = json.loads(kwargs)
+        except json.JSONDecodeError as error:
+            raise InputError(f"--kwargs is not JSON: {error}") from None
+        if not isinstance(options, dict):
+            raise InputError(f"--kwargs is a JSON object such as '{{\"hidden\": 16}}', not {kwargs}")
+
+    from interp.plans import report as analysed
+
+    _finish(
+        analysed(
+            source,
+            inputs=None if inputs is None else _array(inputs),
+            model=model,
+            kwargs=options,
+            relu=relu,
+            nonlinearity=nonlinearity,
+            leak=leak,
+            trust=trust,
+            out=out,
+            seed=seed,
+            device=device,
+            budget=budget,
+        ),
+        as_json,
+    )
+
+
+@app.command()
+def cases(as_json: Json = False) -> None:
+    """List the case studies."""
+    import importlib
+
+    studies = importlib.import_module("case_studies")
+    listed = {name: studies.load(name) for name in studies.names()}
+    if as_json:
+        typer.echo(
+            json.dumps({name: {"title": study.title, "citation": study.citation} for name, study in listed.items()})
+        )
+    else:
+        for name, study in listed.items():
+            typer.echo(f"{name}\t{study.title}")
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="A case study; `interp cases` lists them.")],
+    scale: Annotated[str, typer.Option(help="tiny, quick or full.")] = "quick",
+    out: Annotated[Path | None, typer.Option(help="Folder to write; interp-report/NAME when left out.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a case study and write its page, claims beside measurements."""
+    import importlib
+
+    study = importlib.import_module("case_studies").load(name)
+    _finish(study.run(scale, out if out is not None else Path("interp-report") / name), as_json)
+
+
+def main() -> None:
+    """The entry point: errors become one line and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except KeyboardInterrupt:
+        _stop("interrupted", INTERRUPTED)
+    except Exception as error:  # the last one: whatever it is becomes one line, unless --debug asks for the traceback
+        if "--debug" in sys.argv:
+            raise
+        from hooks.errors import InterpError
+
+        if isinstance(error, InterpError):
+            _stop(str(error), BAD_INPUT)
+        _stop(f"{type(error).__name__}: {error} (our fault; interp --debug ... shows where)", OUR_FAULT)
+
+
+def _array(path: Path) -> Any:
+    import numpy as np
+
+    from hooks.errors import InputError
+
+    if not path.is_file():
+        raise InputError(f"there is no file {path}")
+    try:
+        return np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{path} is no .npy array of numbers: {str(error).splitlines()[0]}") from None
+
+
+def _finish(written: Report, as_json: bool) -> None:
+    if as_json:
+        rows = [row.to_dict() for row in written.rows]
+        answer = {"path": str(written.path), "sentences": written.sentences, "rows": rows, "failed": written.failed}
+        typer.echo(json.dumps(answer, ensure_ascii=False))
+    else:
+        typer.echo(str(written.path))
+    if written.failed:
+        typer.echo(f"interp: {len(written.failed)} failed or different, the first: {written.failed[0]}", err=True)
+        raise typer.Exit(CHECK_FAILED)
+
+
+def _stop(message: str, code: int) -> None:
+    sys.stderr.write(f"interp: {' '.join(message.split())}\n")
+    raise SystemExit(code)

@@ -1,0 +1,161 @@
+"""Journal: calls analyses, times them, keeps what they found and exactly how they were called."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+
+from analyses.result import Result
+from hooks.dynamics import Dynamics
+from hooks.errors import InputError
+from hooks.trajectory import Trajectory
+from interp.progress import meter, within_budget
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Result)
+UNRECORDED = ("watch", "resume", "generator")  # they change when and how a run ends, not what is asked
+
+
+@dataclass(frozen=True, eq=False)
+class Finding:
+    """One analysis of a report: its title, its result, the call that made it, and the seconds it took."""
+
+    title: str
+    result: Result
+    call: str
+    seconds: float
+
+
+class Journal:
+    """The list of findings of one network; with a folder, it is written as it grows and read back on a second run.
+
+    Parameters
+    ----------
+    folder
+        Where findings are kept; none are when left out. A folder belongs to one fingerprint and refuses another.
+    fingerprint
+        Digest of the network and settings.
+    budget
+        Seconds that each long loop may take.
+    """
+
+    def __init__(self, folder: Path | None = None, *, fingerprint: str = "", budget: float | None = None) -> None:
+        self.folder = folder
+        self.budget = budget
+        self._findings: list[Finding] = []
+        if folder is not None:
+            _claim(folder, fingerprint)
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What was found so far, in order."""
+        return tuple(self._findings)
+
+    @property
+    def results(self) -> dict[str, Result]:
+        """Title -> result."""
+        return {finding.title: finding.result for finding in self._findings}
+
+    def watch(self, title: str) -> Any:
+        """What long loops are wrapped in: progress on stderr, and the budget."""
+        shown = meter(title)
+        if self.budget is None:
+            return shown
+        limited = within_budget(self.budget)
+        return lambda states, total: limited(shown(states, total), total)
+
+    def note(self, title: str, function: Callable[P, R], /, *args: P.args, **options: P.kwargs) -> R:
+        """Call an analysis and keep its result under this title.
+
+        A result kept in the folder is reused when its recorded call is equal.
+        """
+        if any(finding.title == title for finding in self._findings):
+            raise InputError(f"there is a finding {title!r} already; titles are different")
+        call = recorded(function, args, options)
+        path = None if self.folder is None else self.folder / f"{hashlib.sha256(title.encode()).hexdigest()[:16]}.json"
+        kept = None if path is None else _kept(path, call)
+        if kept is not None:
+            result, seconds = kept
+        else:
+            wanted: dict[str, Any] = dict(options)
+            if "watch" in function.__annotations__ and "watch" not in wanted:
+                wanted["watch"] = self.watch(title)
+            begin = time.perf_counter()
+            result = function(*args, **wanted)
+            seconds = time.perf_counter() - begin
+            if path is not None:
+                written = {"call": call, "seconds": seconds, "module": type(result).__module__, **result.to_dict()}
+                _write(path, json.dumps(written))
+        self._findings.append(Finding(title, result, call, seconds))
+        return result
+
+
+def recorded(function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> str:
+    """The call in one line: the function's path, arrays by shape and digest, maps by name and fingerprint."""
+    parts = [_spelled(arg) for arg in args]
+    parts += [f"{name}={_spelled(value)}" for name, value in options.items() if name not in UNRECORDED]
+    return f"{function.__module__}.{function.__qualname__}({', '.join(parts)})"
+
+
+def _spelled(value: Any) -> str:
+    match value:
+        case Dynamics():
+            return f"<{value.name} {value.fingerprint}>"
+        case Trajectory():
+            return f"<trajectory {_spelled(value.states)}>"
+        case torch.Tensor():
+            return _spelled(value.detach().cpu().numpy())
+        case np.ndarray() if value.size > 4:
+            return f"<{'x'.join(map(str, value.shape))} {hashlib.sha256(value.tobytes()).hexdigest()[:8]}>"
+        case np.ndarray():
+            return str(value.tolist())
+        case Result():
+            return f"<{type(value).__name__} {hashlib.sha256(json.dumps(value.to_dict()).encode()).hexdigest()[:8]}>"
+        case list() | tuple():
+            return f"[{', '.join(_spelled(entry) for entry in value)}]" if len(value) <= 8 else _spelled(_flat(value))
+    return repr(value)
+
+
+def _flat(values: Any) -> Any:
+    return (
+        np.concatenate([np.asarray(value).ravel() for value in values])
+        if all(isinstance(v, np.ndarray) for v in values)
+        else str(values)
+    )
+
+
+def _claim(folder: Path, fingerprint: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    name = folder / "fingerprint"
+    if name.exists() and name.read_text() != fingerprint:
+        raise InputError(
+            f"{folder} holds findings of {name.read_text()}, not of {fingerprint}: give another folder, or remove it"
+        )
+    _write(name, fingerprint)
+
+
+def _kept(path: Path, call: str) -> tuple[Any, float] | None:
+    """A finding written earlier by an equal call; only results of this package's analyses are read."""
+    if not path.exists():
+        return None
+    written = json.loads(path.read_text())
+    if written["call"] != call or not written["module"].startswith("analyses."):
+        return None
+    kind = getattr(importlib.import_module(written["module"]), written["result"])
+    return kind.from_dict(written), written["seconds"]
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, also when the run is killed."""
+    part = path.with_suffix(".part")
+    part.write_text(text)
+    part.replace(path)

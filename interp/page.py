@@ -1,0 +1,229 @@
+"""Report: findings written as one self-contained page, one JSON file, and the large arrays beside it."""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import json
+import math
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, select_autoescape
+from safetensors.numpy import load_file, save_file
+
+from analyses.maps.certificates import Certificates
+from analyses.maps.cycles import Cycles
+from analyses.maps.fixed_points import FixedPoints
+from analyses.maps.stability import Stability
+from analyses.result import SCHEMA, Check, Result
+from hooks.errors import InputError
+from interp.claims import DIFFERS, Row
+from interp.figures import figure_of
+from interp.journal import Finding
+
+LARGE = 10_000  # numbers above which an array leaves the JSON file
+MOST_ROWS = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """An account of one network or study.
+
+    Attributes
+    ----------
+    subject
+        The page's title.
+    findings, rows
+        Results with their calls; claims beside measurements.
+    sentences
+        The account in plain words.
+    provenance
+        What is needed to run it again.
+    path
+        The page, once written.
+    """
+
+    subject: str
+    findings: tuple[Finding, ...]
+    rows: tuple[Row, ...] = ()
+    sentences: tuple[str, ...] = ()
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    path: Path | None = None
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Checks that failed and claims that differ, a line each."""
+        lines = [
+            f"{title}: {check.name} is {check.got:g}, not {check.expected:g}"
+            for title, check in self.checks()
+            if not check.passed
+        ]
+        lines += [
+            f"{row.quantity}: {row.measured:g}, the claim is {row.paper:g}"
+            for row in self.rows
+            if row.verdict == DIFFERS
+        ]
+        return tuple(lines)
+
+    def checks(self) -> list[tuple[str, Check]]:
+        """(title, check) of every finding."""
+        return [(finding.title, check) for finding in self.findings for check in finding.result.checks]
+
+    def written(self, folder: Path) -> Report:
+        """Write numbers.json, arrays.safetensors and report.html into the folder; the page is drawn from the first two."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays: dict[str, np.ndarray] = {}
+        provenance = {**self.provenance, **_versions()}
+        findings = [
+            {
+                "title": finding.title,
+                "call": finding.call,
+                "seconds": finding.seconds,
+                "module": type(finding.result).__module__,
+                **_spilled(finding.result.to_dict(), f"{number}", arrays),
+            }
+            for number, finding in enumerate(self.findings)
+        ]
+        numbers = {
+            "schema": SCHEMA,
+            "subject": self.subject,
+            "sentences": list(self.sentences),
+            "rows": [row.to_dict() for row in self.rows],
+            "findings": findings,
+            "provenance": provenance,
+        }
+        (folder / "numbers.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
+        save_file(arrays, folder / "arrays.safetensors")
+        page = folder / "report.html"
+        page.write_text(_html(read(folder)))
+        return replace(self, provenance=provenance, path=page)
+
+
+def read(folder: Path) -> Report:
+    """The report that was written into a folder, with its results.
+
+    Raises
+    ------
+    InputError
+        When the folder holds no report of this schema.
+    """
+    path = folder / "numbers.json"
+    if not path.exists():
+        raise InputError(f"{folder} holds no numbers.json, so no report")
+    numbers = json.loads(path.read_text())
+    if numbers.get("schema") != SCHEMA:
+        raise InputError(f"{path} has schema {numbers.get('schema')}; this version reads {SCHEMA}")
+    arrays = load_file(folder / "arrays.safetensors")
+    findings = []
+    for written in numbers["findings"]:
+        if not written["module"].startswith("analyses."):
+            raise InputError(f"{path} names a result of {written['module']}, which is no analysis of this package")
+        kind = getattr(importlib.import_module(written["module"]), written["result"])
+        result = kind.from_dict(_gathered(written, arrays))
+        findings.append(Finding(written["title"], result, written["call"], written["seconds"]))
+    rows = tuple(
+        Row(**{name: math.nan if value is None else value for name, value in row.items() if name != "verdict"})  # type: ignore[arg-type]
+        for row in numbers["rows"]
+    )
+    return Report(
+        numbers["subject"],
+        tuple(findings),
+        rows,
+        tuple(numbers["sentences"]),
+        numbers["provenance"],
+        folder / "report.html",
+    )
+
+
+def _html(report: Report) -> str:
+    environment = Environment(
+        loader=PackageLoader("interp"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
+    )
+    groups: dict[str, dict[str, Result]] = {}
+    for finding in report.findings:
+        groups.setdefault(_group(finding.title), {})[finding.title] = finding.result
+    sections = []
+    for finding in report.findings:
+        beside = groups[_group(finding.title)]
+        picture, alt = figure_of(finding.result, beside)
+        sections.append({"finding": finding, "picture": picture, "alt": alt, "table": _table(finding.result, beside)})
+    rows = sorted(report.rows, key=lambda row: row.verdict != DIFFERS)
+    return environment.get_template("report.html").render(report=report, sections=sections, rows=rows)
+
+
+def _group(title: str) -> str:
+    return title.rpartition(": ")[0]
+
+
+def _table(result: Result, beside: Mapping[str, Result]) -> dict[str, Any] | None:
+    """Points or cycles, a row each, with what stability and proofs say of them."""
+    if not isinstance(result, FixedPoints | Cycles) or not len(result.hits):
+        return None
+    stability = next(
+        (other for other in beside.values() if isinstance(other, Stability) and len(other.kinds) == len(result.hits)),
+        None,
+    )
+    radii = np.full(len(result.hits), np.nan)
+    for proofs in (other for other in beside.values() if isinstance(other, Certificates)):
+        chosen = (
+            result.periods == proofs.times
+            if isinstance(result, Cycles)
+            else np.full(len(result.hits), proofs.times == 1)
+        )
+        if chosen.sum() == len(proofs.radii):
+            radii[chosen] = proofs.radii
+    lines = []
+    for row in range(min(len(result.hits), MOST_ROWS)):
+        moduli = np.abs(result.eigenvalues[row])
+        cells = {"": str(row + 1)}
+        if isinstance(result, Cycles):
+            cells["period"] = str(result.periods[row])
+        cells["kind"] = (
+            stability.kinds[row] if stability is not None else ("stable" if result.stable[row] else "unstable")
+        )
+        cells["unstable directions"] = str(int((moduli > 1).sum()))
+        cells["leading |eigenvalue|"] = f"{moduli[0]:.4g}"
+        cells["residual"] = f"{result.residuals[row]:.1e}"
+        cells["proved within"] = f"{radii[row]:.1e}" if np.isfinite(radii[row]) else "not proved"
+        cells["starts"] = str(result.hits[row])
+        lines.append(cells)
+    left_out = len(result.hits) - len(lines)
+    return {"header": list(lines[0]), "lines": [list(cells.values()) for cells in lines], "left_out": left_out}
+
+
+def _spilled(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
+    """The same, with large arrays moved out."""
+    if isinstance(value, dict):
+        if "dtype" in value and np.prod(value["shape"], dtype=np.int64) > LARGE:
+            kind = "float64" if value["dtype"].startswith("complex") else value["dtype"]
+            arrays[key] = np.array(value["values"], dtype=kind)  # null becomes NaN
+            return {"dtype": value["dtype"], "shape": value["shape"], "array": key}
+        return {name: _spilled(entry, f"{key}.{name}", arrays) for name, entry in value.items()}
+    return (
+        [_spilled(entry, f"{key}.{i}", arrays) for i, entry in enumerate(value)] if isinstance(value, list) else value
+    )
+
+
+def _gathered(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        if "array" in value and "dtype" in value:
+            return {"dtype": value["dtype"], "shape": value["shape"], "values": arrays[value["array"]].tolist()}
+        return {name: _gathered(entry, arrays) for name, entry in value.items()}
+    return [_gathered(entry, arrays) for entry in value] if isinstance(value, list) else value
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
+    for package in ("interp-dynamics", "torch", "numpy", "scipy"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed as a package"
+    found["written"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return found

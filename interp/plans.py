@@ -1,0 +1,303 @@
+"""Plans: which analyses a standard report holds, in the order they are run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from analyses.maps.certificates import certify
+from analyses.maps.cycles import find_cycles
+from analyses.maps.fixed_points import find_fixed_points
+from analyses.maps.geometry import linear_geometry
+from analyses.maps.index import index_sum
+from analyses.maps.jacobian_spectra import jacobian_spectra
+from analyses.maps.lyapunov import lyapunov_spectrum
+from analyses.maps.stability import classify
+from analyses.maps.transitions import transitions
+from analyses.trajectories.stream_geometry import stream_geometry
+from hooks.contract import check_dynamics, check_replay
+from hooks.dynamics import Dynamics, rollout
+from hooks.errors import InputError
+from hooks.trajectory import Trajectory
+from interp.findings import account
+from interp.journal import Journal
+from interp.network import Network, load
+from interp.page import Report
+
+WIDEST_SPECTRUM = 64  # directions of a full Lyapunov spectrum; wider maps get the leading 16
+MOST_PULSES = 16
+
+
+def recurrent(
+    journal: Journal,
+    dynamics: Dynamics,
+    trajectory: Trajectory,
+    *,
+    rest: Any = None,
+    pulses: Mapping[str, np.ndarray] | None = None,
+    starts: int = 1024,
+    periods: tuple[int, ...] = (2, 3, 4),
+    steps: int = 1000,
+    seed: int = 0,
+    about: str = "",
+) -> None:
+    """Where a recurrent network rests, what it repeats, how neighbours part, and which input moves which memory.
+
+    Parameters
+    ----------
+    dynamics
+        The network's map, driven or not.
+    trajectory
+        States it visits, with their drives if it is driven.
+    rest : (inputs,)
+        The drive that is held while fixed points are sought; zero when left out.
+    pulses
+        Name -> drive (inputs,): the kicks of the transition table.
+    starts, periods, steps, seed
+        Of the searches; which cycles to seek; length of the exponents' run; of all draws.
+    about
+        Put before each title, when a page holds several networks.
+    """
+    rest = np.zeros(dynamics.inputs) if rest is None else np.asarray(rest)
+    held = dynamics.hold(rest) if dynamics.driven else dynamics
+    generator = torch.Generator().manual_seed(seed)
+    points_seen = trajectory.points()
+    check_dynamics(held, points_seen[:: max(1, len(points_seen) // 8)][:8])
+    check_replay(dynamics if trajectory.drives is not None else held, trajectory)
+
+    journal.note(f"{about}portrait", stream_geometry, trajectory)
+    points = journal.note(
+        f"{about}fixed points", find_fixed_points, held, starts, around=trajectory, generator=generator
+    )
+    journal.note(f"{about}stability of the fixed points", classify, points, dt=dynamics.dt)
+    journal.note(f"{about}proofs of the fixed points", certify, held, points.points)
+    journal.note(f"{about}index sum", index_sum, held, points.points)
+
+    near = points_seen[torch.randint(len(points_seen), (starts,), generator=generator).numpy()]
+    noise = torch.randn(near.shape, generator=generator, dtype=torch.float64).numpy() * points_seen.std(axis=0) / 2
+    cycles = journal.note(
+        f"{about}cycles",
+        find_cycles,
+        held,
+        np.concatenate([points.points, near + noise]),
+        periods=periods,
+        generator=generator,
+    )
+    if len(cycles.periods):
+        journal.note(f"{about}stability of the cycles", classify, cycles, dt=dynamics.dt)
+    for k in sorted(set(cycles.periods.tolist())):
+        orbits = cycles.points[cycles.periods == k, 0]
+        journal.note(f"{about}proofs of the {k}-cycles", certify, held, orbits, times=k)
+
+    assert trajectory.lengths is not None
+    ends = trajectory.states[np.arange(len(trajectory.states)), trajectory.lengths - 1][:32]
+    directions = None if dynamics.dim <= WIDEST_SPECTRUM else 16
+    journal.note(
+        f"{about}exponents",
+        lyapunov_spectrum,
+        held,
+        ends,
+        steps=steps,
+        burn_in=max(200, steps // 4),
+        directions=directions,
+    )
+    now = trajectory.pairs()[0]
+    rows = np.linspace(0, len(now) - 1, min(256, len(now))).astype(int) if len(now) else np.zeros(0, dtype=int)
+    drives = None if trajectory.drives is None else trajectory.drives[trajectory.valid[:, 1:]][rows]
+    journal.note(
+        f"{about}slopes along the trajectory",
+        jacobian_spectra,
+        held if drives is None else dynamics,
+        now[rows],
+        drives=drives,
+    )
+
+    memories = [points.points[i : i + 1] for i in np.flatnonzero(points.stable)]
+    memories += [cycles.orbit(int(i)) for i in np.flatnonzero(cycles.stable)]
+    if memories:
+        at = np.stack([orbit[0] for orbit in memories])[:64]
+        journal.note(
+            f"{about}inputs and readout at the memories",
+            linear_geometry,
+            dynamics,
+            at,
+            drive=rest if dynamics.driven else None,
+        )
+    if memories and pulses:
+        journal.note(
+            f"{about}transitions",
+            transitions,
+            dynamics,
+            memories,
+            np.stack(list(pulses.values())),
+            rest=rest,
+            memory_names=memory_names(dynamics, memories),
+            pulse_names=tuple(pulses),
+        )
+
+
+def memory_names(dynamics: Dynamics, memories: list[np.ndarray]) -> tuple[str, ...]:
+    """What the network says in each memory, rounded, when that tells them apart; else M1, M2, ..."""
+    numbered = tuple(f"M{i + 1}" for i in range(len(memories)))
+    if dynamics.readout is None:
+        return numbered
+    with torch.no_grad():
+        said = [
+            dynamics.readout(torch.as_tensor(orbit, dtype=dynamics.dtype, device=dynamics.device))
+            .double()
+            .mean(0)
+            .cpu()
+            .numpy()
+            for orbit in memories
+        ]
+    if said[0].size > 6:
+        return numbered
+    rounded = [np.rint(values) for values in said]
+    binary = all((np.abs(values) == 1).all() for values in rounded)
+    spelled = tuple(
+        "".join("+" if v > 0 else "−" for v in row) if binary else " ".join(f"{v:+g}" for v in row) for row in rounded
+    )
+    return spelled if len(set(spelled)) == len(spelled) else numbered
+
+
+def pulses_of(inputs: np.ndarray | None, rest: np.ndarray) -> dict[str, np.ndarray]:
+    """Kicks of one input channel at a time: the values it takes in the data when they are few, else its extremes.
+
+    Without data, +1 and -1 on each of the first channels.
+    """
+    kicks: dict[str, np.ndarray] = {}
+    for channel in range(min(len(rest), MOST_PULSES // 2)):
+        if inputs is None:
+            values = rest[channel] + np.array([1.0, -1.0])
+        else:
+            seen = np.unique(inputs[..., channel])
+            values = seen if len(seen) <= 4 else seen[[0, -1]]
+        for value in sorted(values[values != rest[channel]], reverse=True):
+            kick = rest.copy()
+            kick[channel] = value
+            kicks[f"{value:+g} on {channel + 1}"] = kick
+    return kicks
+
+
+def report(
+    source: Any,
+    *,
+    inputs: Any = None,
+    model: str | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    relu: int | None = None,
+    nonlinearity: str | None = None,
+    leak: float | None = None,
+    trust: bool = False,
+    out: Path | str | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    budget: float | None = None,
+) -> Report:
+    """From a trained recurrent network to a written account of its mechanism.
+
+    Parameters
+    ----------
+    source
+        A module, a state dict, a Network, or a file: see ``load``, which also takes model, kwargs, relu, nonlinearity,
+        leak and trust.
+    inputs : (runs, steps, inputs) or (steps, inputs) float
+        Data that drive the network. Without them zero is held, and the page says so.
+    out
+        Folder for report.html, numbers.json and arrays.safetensors; ``interp-report/<name>`` when left out.
+    seed
+        Of every draw.
+    budget
+        Seconds that each long search may take.
+
+    Returns
+    -------
+    Report
+        Written; ``report.path`` is the page.
+
+    Raises
+    ------
+    LoadError, InputError, ContractError
+        When the source is not a network, the inputs do not fit it, or its step is not a map.
+    """
+    network = (
+        source
+        if isinstance(source, Network)
+        else load(source, model=model, kwargs=kwargs, relu=relu, nonlinearity=nonlinearity, leak=leak, trust=trust)
+    )
+    dynamics = network.dynamics(device=device)
+    driving = None if inputs is None else driving_inputs(dynamics, inputs)
+    trajectory, notes = visited(dynamics, network.initial_state, driving, seed)
+    name = Path(network.source).stem if network.source else dynamics.name
+    folder = Path(out) if out is not None else Path("interp-report") / (name or "network")
+
+    journal = Journal(fingerprint=dynamics.fingerprint, budget=budget)
+    rest = np.zeros(dynamics.inputs)
+    recurrent(
+        journal,
+        dynamics,
+        trajectory,
+        rest=rest,
+        pulses=pulses_of(driving, rest) if dynamics.inputs else None,
+        seed=seed,
+    )
+
+    provenance = {
+        "source": network.source,
+        "seed": str(seed),
+        "device": device,
+        "fingerprint": dynamics.fingerprint,
+        "notes": " ".join((*network.notes, *notes)),
+    }
+    subject = f"{name}: {dynamics.name}" if name else dynamics.name
+    return Report(subject, journal.findings, (), account(journal.results), provenance).written(folder)
+
+
+def driving_inputs(dynamics: Dynamics, inputs: Any) -> np.ndarray:
+    """Inputs as (runs, steps, inputs) float64, or a refusal that says what came."""
+    array = np.asarray(inputs)
+    if not dynamics.inputs:
+        raise InputError(f"{dynamics.name} takes no inputs, but an array of shape {array.shape} came")
+    if array.dtype.kind != "f":
+        raise InputError(
+            f"inputs are floating-point numbers, but {array.dtype} came: convert with inputs.astype(float)"
+        )
+    array = array[None] if array.ndim == 2 else array
+    if array.ndim != 3 or array.shape[2] != dynamics.inputs:
+        raise InputError(
+            f"inputs have shape (runs, steps, {dynamics.inputs}) or (steps, {dynamics.inputs}), but {np.shape(inputs)} came"
+        )
+    if 0 in array.shape:
+        raise InputError(f"the inputs are empty: shape {np.shape(inputs)}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{int((~np.isfinite(array)).sum())} input values are not finite")
+    return array.astype(np.float64)
+
+
+def visited(
+    dynamics: Dynamics, initial: np.ndarray | None, inputs: np.ndarray | None, seed: int
+) -> tuple[Trajectory, tuple[str, ...]]:
+    """States the network visits, under its inputs or at rest, and what was assumed to get them."""
+    if inputs is not None:
+        start = np.zeros(dynamics.dim) if initial is None else initial
+        return rollout(dynamics, np.tile(start, (len(inputs), 1)), drives=inputs), ()
+    held = dynamics.hold(np.zeros(dynamics.inputs)) if dynamics.driven else dynamics
+    generator = torch.Generator().manual_seed(seed)
+    box = None if held.box is None else held.box(None)
+    if box is None:
+        starts = torch.randn(64, dynamics.dim, generator=generator, dtype=torch.float64)
+        where = "64 standard normal states"
+    else:
+        low, high = (side.double().cpu() for side in box)
+        starts = low + (high - low) * torch.rand(64, dynamics.dim, generator=generator, dtype=torch.float64)
+        where = "64 states drawn in its trapping box"
+    drive = (
+        "No inputs were given: the drive is held at zero, and pulses are +1 and -1 on each channel. "
+        if dynamics.driven
+        else ""
+    )
+    return rollout(held, starts, steps=100), (f"{drive}Runs start from {where}.",)
