@@ -105,6 +105,11 @@ class Result(ABC):
         return cls(**{name: _decoded(written[name]) for name in names})
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 cycle", "2 cycles"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def axes_or_new(ax: Axes | None) -> Axes:
     """The axes to draw on: the caller's, or those of a new figure."""
     if ax is not None:

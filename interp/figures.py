@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import networkx as nx
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
+from PIL import Image
 
 from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 R = TypeVar("R", bound=Result)
+RUNS_DRAWN = 4  # as lines; more of them hide the points
 DENSE = 4_000  # numbers drawn in one figure above which it becomes a picture of pixels
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -36,21 +39,33 @@ STYLE: dict[Any, Any] = {
 STABLE, UNSTABLE = "#0072b2", "#d55e00"
 
 
-def figure_of(result: Result, beside: Mapping[str, Result]) -> tuple[str, str]:
-    """(data URI, alternative text) of one result, drawn with what the others in its group add to it."""
+@dataclass(frozen=True)
+class Picture:
+    """A figure as the page shows it: a data URI, its width in CSS pixels, and what it shows in words."""
+
+    uri: str
+    width: int
+    alt: str
+
+
+def picture(result: Result, beside: Mapping[str, Result]) -> Picture | None:
+    """One result drawn with what the others in its group add to it; None when there is nothing to draw."""
     with rc_context(STYLE):
         if isinstance(result, StreamGeometry):
-            return _encoded(
-                portrait(result, beside), result.portrait.size
-            ), f"Portrait of the states. {result.summary()}."
-        if isinstance(result, Transitions) and result.targets.size:
-            return _encoded(
-                transition_graph(result), 0
-            ), f"Graph of which pulse takes which memory to which. {result.summary()}."
-        figure = Figure(figsize=(5.4, 3.8), layout="constrained")
-        result.plot(figure.add_subplot())
-        size = sum(value.size for value in vars(result).values() if isinstance(value, np.ndarray))
-        return _encoded(figure, size), f"{result.summary()}."
+            figure, alt, size = portrait(result, beside), "Portrait of the states. ", result.portrait.size
+        elif isinstance(result, Transitions) and result.targets.size:
+            figure, alt, size = transition_graph(result), "Graph of which pulse takes which memory to which. ", 0
+        else:
+            arrays = [value for value in vars(result).values() if isinstance(value, np.ndarray)]
+            if not any(array.size for array in arrays if array.ndim > 0):
+                return None
+            figure, alt, size = (
+                Figure(figsize=(5.4, 3.8), layout="constrained"),
+                "",
+                sum(array.size for array in arrays),
+            )
+            result.plot(figure.add_subplot())
+        return Picture(_encoded(figure, size), round(96 * figure.get_figwidth()), f"{alt}{result.summary()}.")
 
 
 def portrait(geometry: StreamGeometry, beside: Mapping[str, Result]) -> Figure:
@@ -103,11 +118,14 @@ def _plane(ax: Axes, geometry: StreamGeometry, beside: Mapping[str, Result], fir
         seen = (states - geometry.origin) @ geometry.basis
         return seen[..., first], seen[..., second] if seen.shape[-1] > second else np.zeros(seen.shape[:-1])
 
-    for run in geometry.portrait[:64]:
-        x = run[:, first]
-        ax.plot(
-            x, run[:, second] if run.shape[1] > second else np.zeros(len(run)), color="0.75", linewidth=0.5, zorder=1
-        )
+    seen = np.concatenate([geometry.portrait, np.zeros_like(geometry.portrait[..., :1])], axis=2)
+    height = seen[..., min(second, geometry.portrait.shape[2])]
+    ax.plot(
+        seen[:, :, first].ravel(), height.ravel(), ".", color="0.78", markersize=2, zorder=1, label="states visited"
+    )
+    few = f"{min(RUNS_DRAWN, len(seen))} runs"
+    for number, (x, y) in enumerate(zip(seen[:RUNS_DRAWN, :, first], height, strict=False)):
+        ax.plot(x, y, color="0.55", linewidth=0.5, zorder=1.5, label=None if number else few)
     points, cycles = (_only(beside, kind) for kind in (FixedPoints, Cycles))
     if isinstance(cycles, Cycles):
         for stable, label in ((False, "unstable cycle"), (True, "stable cycle")):
@@ -131,10 +149,12 @@ def _only(beside: Mapping[str, Result], kind: type[R]) -> R | None:
 
 
 def _encoded(figure: Figure, size: int) -> str:
-    """A data URI: lines as SVG, dense figures as PNG."""
+    """A data URI: lines as SVG, dense figures as PNG of 128 colours."""
     out = io.BytesIO()
     if size > DENSE:
-        figure.savefig(out, format="png", dpi=150, metadata={"Software": None})
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=144)
+        Image.open(drawn).convert("RGB").quantize(128).save(out, format="png", optimize=True)
         kind = "image/png"
     else:
         figure.savefig(out, format="svg", metadata={"Date": None})

@@ -13,7 +13,7 @@ from analyses.maps.fixed_points import FixedPoints
 from analyses.maps.geometry import LinearGeometry
 from analyses.maps.lyapunov import LyapunovSpectrum
 from analyses.maps.transitions import Transitions
-from analyses.result import Outcome, Result
+from analyses.result import Outcome, Result, counted
 from analyses.trajectories.stream_geometry import StreamGeometry
 
 R = TypeVar("R", bound=Result)
@@ -22,15 +22,15 @@ R = TypeVar("R", bound=Result)
 def account(results: Mapping[str, Result]) -> tuple[str, ...]:
     """The account of one network from the results of its plan, title -> result."""
     points, cycles = _first(results, FixedPoints), _first(results, Cycles)
+    table, spectrum = _first(results, Transitions), _first(results, LyapunovSpectrum)
+    portrait, geometry = _first(results, StreamGeometry), _first(results, LinearGeometry)
     proofs = [result for result in results.values() if isinstance(result, Certificates)]
     sentences = []
     if points is not None:
-        sentences.append(memory_sentence(points, cycles))
+        sentences.append(memory_sentence(points, cycles, geometry))
         sentences.append(rest_sentence(points, proofs))
     if cycles is not None:
         sentences.append(cycle_sentence(cycles, proofs))
-    table, spectrum = _first(results, Transitions), _first(results, LyapunovSpectrum)
-    portrait, geometry = _first(results, StreamGeometry), _first(results, LinearGeometry)
     if table is not None:
         sentences.append(mechanism_sentence(table))
     if spectrum is not None:
@@ -44,8 +44,9 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def memory_sentence(points: FixedPoints, cycles: Cycles | None) -> str:
+def memory_sentence(points: FixedPoints, cycles: Cycles | None, geometry: LinearGeometry | None = None) -> str:
     """Where the memories are: on fixed points, on cycles, on both, or on neither."""
+    all_points = counted(len(points.points), "fixed point")
     still, turning = int(points.stable.sum()), 0 if cycles is None else int(cycles.stable.sum())
     if still and not turning:
         return f"Its memories are fixed points: {still} of {len(points.points)} are stable" + (
@@ -55,15 +56,14 @@ def memory_sentence(points: FixedPoints, cycles: Cycles | None) -> str:
         assert cycles is not None
         periods = sorted(set(cycles.periods[cycles.stable].tolist()))
         return (
-            f"Its memory is not a fixed point: none of the {len(points.points)} fixed points is stable. The memories are "
-            f"{turning} stable {_periods(periods)}, so the state keeps moving, by {_stride(cycles):.2g} a step, and says the "
-            f"same thing all the while only if the readout does not see it."
+            f"Its memory is not a fixed point: of {all_points} none is stable. The memories are {turning} stable "
+            f"{_periods(periods)}: the state keeps moving, by {_stride(cycles):.2g} a step{_said(cycles, geometry)}."
         )
     if turning and still:
-        return f"It has {still} stable fixed points and {turning} stable cycles; both can hold a memory."
+        return f"It has {counted(still, 'stable fixed point')} and {counted(turning, 'stable cycle')}; both can hold a memory."
     return (
-        f"No memory of this kind was found: none of {len(points.points)} fixed points is stable, and no stable cycle of the "
-        f"searched periods was reached. The exponents say what the state does instead."
+        f"No memory of this kind was found: of {all_points} none is stable, and no stable cycle of the searched periods was "
+        f"reached. The exponents say what the state does instead."
     )
 
 
@@ -72,7 +72,7 @@ def rest_sentence(points: FixedPoints, proofs: list[Certificates]) -> str:
     if not len(points.points):
         return "It has no fixed point that the search reached."
     proof = next((certificate for certificate in proofs if certificate.times == 1), None)
-    text = f"{len(points.points)} fixed points under the held drive"
+    text = f"{counted(len(points.points), 'fixed point')} under the held drive"
     if proof is not None:
         text += f", {int(proof.proved.sum())} of them proved to exist"
         if proof.proved.any():
@@ -91,7 +91,7 @@ def cycle_sentence(cycles: Cycles, proofs: list[Certificates]) -> str:
     if not len(cycles.periods):
         return f"No cycle of period {searched} was found."
     proved = sum(int(certificate.proved.sum()) for certificate in proofs if certificate.times > 1)
-    return f"Cycles: {cycles.summary()}; {proved} proved to exist. Periods searched: {searched}."
+    return f"{cycles.summary()}; {proved} proved to exist."
 
 
 def mechanism_sentence(table: Transitions) -> str:
@@ -127,7 +127,22 @@ def _periods(periods: list[int]) -> str:
     return f"{periods[0]}-cycles" if len(periods) == 1 else f"cycles of period {', '.join(map(str, periods))}"
 
 
+def _strides(cycles: Cycles) -> list[np.ndarray]:
+    """Steps of each stable cycle, (period, dim)."""
+    orbits = [cycles.orbit(int(i)) for i in np.flatnonzero(cycles.stable)]
+    return [np.roll(orbit, -1, axis=0) - orbit for orbit in orbits]
+
+
 def _stride(cycles: Cycles) -> float:
     """Median distance a stable cycle moves in a step."""
-    orbits = [cycles.orbit(int(i)) for i in np.flatnonzero(cycles.stable)]
-    return float(np.median([np.linalg.norm(orbit - np.roll(orbit, -1, axis=0), axis=1).mean() for orbit in orbits]))
+    return float(np.median([np.linalg.norm(steps, axis=1).mean() for steps in _strides(cycles)]))
+
+
+def _said(cycles: Cycles, geometry: LinearGeometry | None) -> str:
+    """How far a linear readout moves along the stable cycles, against a random readout of its length."""
+    if geometry is None or not geometry.readout.size or np.ptp(geometry.readout, axis=0).any():
+        return ""
+    C = geometry.readout[0]
+    moved = np.median([np.linalg.norm(steps @ C.T, axis=1).mean() for steps in _strides(cycles)])
+    chance = _stride(cycles) * np.linalg.norm(C) / np.sqrt(C.shape[1])
+    return f", while the readout moves by {moved:.2g} (one of random direction would by {chance:.2g})"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, select_autoescape
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from analyses.maps.certificates import Certificates
 from analyses.maps.cycles import Cycles
@@ -24,7 +24,7 @@ from analyses.maps.stability import Stability
 from analyses.result import SCHEMA, Check, Result
 from hooks.errors import InputError
 from interp.claims import DIFFERS, Row
-from interp.figures import figure_of
+from interp.figures import picture
 from interp.journal import Finding
 
 LARGE = 10_000  # numbers above which an array leaves the JSON file
@@ -98,10 +98,10 @@ class Report:
             "findings": findings,
             "provenance": provenance,
         }
-        (folder / "numbers.json").write_text(json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
-        save_file(arrays, folder / "arrays.safetensors")
+        (folder / "numbers.json").write_text(_json(numbers), encoding="utf-8")
+        (folder / "arrays.safetensors").write_bytes(save(arrays))
         page = folder / "report.html"
-        page.write_text(_html(read(folder)))
+        page.write_text(_html(read(folder)), encoding="utf-8")
         return replace(self, provenance=provenance, path=page)
 
 
@@ -116,7 +116,7 @@ def read(folder: Path) -> Report:
     path = folder / "numbers.json"
     if not path.exists():
         raise InputError(f"{folder} holds no numbers.json, so no report")
-    numbers = json.loads(path.read_text())
+    numbers = json.loads(path.read_text(encoding="utf-8"))
     if numbers.get("schema") != SCHEMA:
         raise InputError(f"{path} has schema {numbers.get('schema')}; this version reads {SCHEMA}")
     arrays = load_file(folder / "arrays.safetensors")
@@ -141,6 +141,17 @@ def read(folder: Path) -> Report:
     )
 
 
+def _json(numbers: Mapping[str, Any]) -> str:
+    """One entry a line, one finding a line: short enough to keep, and a difference shows where it is."""
+
+    def line(value: Any) -> str:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+    lines = {key: line(value) for key, value in numbers.items()}
+    lines["findings"] = "[\n" + ",\n".join(line(finding) for finding in numbers["findings"]) + "\n]"
+    return "{\n" + ",\n".join(f"{line(key)}:{text}" for key, text in lines.items()) + "\n}\n"
+
+
 def _html(report: Report) -> str:
     environment = Environment(
         loader=PackageLoader("interp"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
@@ -151,10 +162,12 @@ def _html(report: Report) -> str:
     sections = []
     for finding in report.findings:
         beside = groups[_group(finding.title)]
-        picture, alt = figure_of(finding.result, beside)
-        sections.append({"finding": finding, "picture": picture, "alt": alt, "table": _table(finding.result, beside)})
+        drawn, table = picture(finding.result, beside), _table(finding.result, beside)
+        sections.append({"finding": finding, "picture": drawn, "table": table})
     rows = sorted(report.rows, key=lambda row: row.verdict != DIFFERS)
-    return environment.get_template("report.html").render(report=report, sections=sections, rows=rows)
+    return environment.get_template("report.html").render(
+        report=report, sections=sections, rows=rows, sentence=lambda text: text[:1].upper() + text[1:]
+    )
 
 
 def _group(title: str) -> str:

@@ -24,9 +24,12 @@ def plot_eigenvalues(
         (stable, "of stable points", "#0072b2"),
         (~stable, "of unstable points", "none"),
     ):
+        if not mask.any():
+            continue
         values = eigenvalues[mask].ravel()
         edge = "#0072b2" if fill != "none" else "#d55e00"
         ax.scatter(values.real, values.imag, s=14, facecolors=fill, edgecolors=edge, linewidths=0.8, label=label)
     ax.set(xlabel="real part of the eigenvalue", ylabel="imaginary part", aspect="equal")
-    ax.legend(frameon=False, fontsize="small")
+    if eigenvalues.size:
+        ax.legend(frameon=False, fontsize="small")
     return ax

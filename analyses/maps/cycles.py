@@ -23,7 +23,7 @@ from torch import Tensor
 from analyses.maps._plot import plot_eigenvalues
 from analyses.maps._roots import DampedNewton, find_roots, index_checks, polished, sorted_eigenvalues
 from analyses.maps._starts import drawn_starts
-from analyses.result import Check, Result
+from analyses.result import Check, Result, counted
 from hooks.dynamics import Dynamics, autonomous
 from hooks.errors import InputError
 from hooks.tangent import jacobian
@@ -77,9 +77,11 @@ class Cycles(Result):
 
     def summary(self) -> str:
         """How many cycles of each period, and how many of them are stable."""
-        of = {k: self.periods == k for k in self.searched}
-        counts = [f"{of[k].sum()} of period {k} ({(of[k] & self.stable).sum()} stable)" for k in self.searched]
-        return f"{len(self.periods)} cycles: " + ", ".join(counts)
+        found = {k: self.periods == k for k in sorted(set(self.periods.tolist()))}
+        counts = [f"{rows.sum()} of period {k} ({(rows & self.stable).sum()} stable)" for k, rows in found.items()]
+        empty = ", ".join(str(k) for k in self.searched if k not in found)
+        text = f"{counted(len(self.periods), 'cycle')}: {', '.join(counts)}" if counts else "no cycles"
+        return f"{text}; none of period {empty}" if counts and empty else f"{text} of period {empty}" if empty else text
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Multipliers against the unit circle, those of stable cycles apart."""

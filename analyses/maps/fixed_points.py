@@ -20,7 +20,7 @@ from jaxtyping import Complex, Float, Int
 from analyses.maps._plot import plot_eigenvalues
 from analyses.maps._roots import DampedNewton, ended, find_roots, index_checks, sorted_eigenvalues
 from analyses.maps._starts import drawn_starts
-from analyses.result import Check, Outcome, Result
+from analyses.result import Check, Outcome, Result, counted
 from hooks.dynamics import Dynamics, autonomous
 from hooks.tangent import jacobian
 from hooks.watch import Watch, quiet
@@ -68,8 +68,9 @@ class FixedPoints(Result):
 
     def summary(self) -> str:
         """How many starts converged, onto what, and what the others did."""
-        return f"{ended(self.outcomes)} onto {len(self.points)} fixed points, {int(self.stable.sum())} stable" + (
-            f"; {self.extra_starts} further starts were added" if self.extra_starts else ""
+        return (
+            f"{ended(self.outcomes)} onto {counted(len(self.points), 'fixed point')}, {int(self.stable.sum())} stable"
+            + (f"; {self.extra_starts} further starts were added" if self.extra_starts else "")
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:

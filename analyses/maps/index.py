@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 
 from analyses.maps._roots import index_checks, indices
 from analyses.maps._starts import trapping_box
-from analyses.result import Check, Result, axes_or_new
+from analyses.result import Check, Result, axes_or_new, counted
 from hooks.dynamics import Dynamics, as_states, autonomous
 from hooks.errors import InputError
 
@@ -57,7 +57,7 @@ class IndexSum(Result):
     def summary(self) -> str:
         """The sum, and what it says about completeness."""
         name = "F" if self.times == 1 else f"F^{self.times}"
-        head = f"{len(self.indices)} fixed points of {name} have index sum {self.total}"
+        head = f"{counted(len(self.indices), 'fixed point')} of {name}, index sum {self.total}"
         if not self.boxed:
             return f"{head}; no trapping box is known, so nothing follows about completeness"
         if (self.indices == 0).any():

@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from analyses.result import Check, Outcome, Result, axes_or_new
+from analyses.result import Check, Outcome, Result, axes_or_new, counted
 from hooks.dynamics import Dynamics, as_drive, as_states, autonomous
 from hooks.errors import InputError
 from hooks.tangent import jacobian, push
@@ -81,9 +81,9 @@ class LyapunovSpectrum(Result):
     def summary(self) -> str:
         """How many starts stayed bounded, and the leading exponent and verdict of the largest attractors."""
         bounded = int((self.attractor >= 0).sum())
-        text = f"{bounded} of {len(self.attractor)} starts stay bounded, on {len(self.sizes)} attractors"
+        text = f"{bounded} of {len(self.attractor)} starts stay bounded, on {counted(len(self.sizes), 'attractor')}"
         leading = [
-            f"{row[0]:+.3g} ± {error[0]:.1g} ({verdict}, {size} starts)"
+            f"{row[0]:+.3g} ± {error[0]:.1g} ({verdict}, {counted(int(size), 'start')})"
             for row, error, verdict, size in zip(
                 self.exponents, self.standard_errors, self.verdicts, self.sizes, strict=True
             )
@@ -97,7 +97,7 @@ class LyapunovSpectrum(Result):
         for number, (row, error) in enumerate(zip(self.exponents[:8], self.standard_errors[:8], strict=True)):
             shown = np.isfinite(row)
             ax.errorbar(np.arange(1, len(row) + 1)[shown], row[shown], 2 * error[shown], fmt="o-", markersize=3, linewidth=0.8,
-                        label=f"attractor {number + 1} ({self.sizes[number]} starts)")  # fmt: skip
+                        label=f"attractor {number + 1} ({counted(int(self.sizes[number]), 'start')})")  # fmt: skip
         ax.axhline(0, color="0.6", linewidth=1)
         ax.set(xlabel="direction", ylabel="exponent per unit of the clock")
         if len(self.exponents):

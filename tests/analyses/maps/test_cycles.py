@@ -57,7 +57,7 @@ def test_a_memory_that_alternates_is_found_and_proved():
     proofs = certify(dynamics, cycles.points[:, 0], times=2)
     assert proofs.proved.all() and (proofs.unstable == 0).all()
     assert classify(cycles).kinds == ("stable node",)  # the multiplier of F^2 is positive
-    assert "1 cycles: 1 of period 2 (1 stable), 0 of period 4 (0 stable)" in cycles.summary()
+    assert "1 cycle: 1 of period 2 (1 stable); none of period 4" in cycles.summary()
 
 
 def test_a_fixed_point_is_not_proved_to_be_a_two_cycle():

@@ -120,7 +120,7 @@ def test_a_linear_contraction_has_the_origin_alone():
     found = find_fixed_points(Dynamics(lambda x, _: 0.5 * x, dim=3), 16, around=(-1.0, 1.0))
     assert found.points.shape == (1, 3) and found.stable.all()
     assert np.abs(found.points).max() < 1e-14
-    assert "16 of 16 starts converged onto 1 fixed points, 1 stable" in found.summary()
+    assert "16 of 16 starts converged onto 1 fixed point, 1 stable" in found.summary()
 
 
 def test_one_unit_and_one_start():
