@@ -23,3 +23,20 @@ def rolled_tanh(n: int) -> Dynamics:
     return Dynamics(
         lambda h, _: torch.tanh(torch.nn.functional.linear(h, W.mT)), dim=n, name=f"rolled tanh {n}", box=lambda _: box
     )
+
+
+def skew_tent(a: float = 0.3) -> Dynamics:
+    """x / a below a, (1 - x) / (1 - a) above: uniform density, slopes independent from step to step."""
+    return Dynamics(lambda x, _: torch.where(x < a, x / a, (1 - x) / (1 - a)), dim=1, name="skew tent")
+
+
+def cat_map() -> Dynamics:
+    """(2x + y, x + y) mod 1: exponents +-ln((3 + sqrt 5) / 2) everywhere."""
+    A = torch.tensor([[2.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    return Dynamics(lambda x, _: (x @ A.T) % 1, dim=2, name="cat map")
+
+
+def linear(matrix: object, *, dt: float = 1.0) -> Dynamics:
+    """x' = A x."""
+    A = torch.as_tensor(matrix, dtype=torch.float64)
+    return Dynamics(lambda x, _: x @ A.T, dim=len(A), name="linear", dt=dt)

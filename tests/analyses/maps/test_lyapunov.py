@@ -1,0 +1,150 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from analyses.maps.fixed_points import find_fixed_points
+from analyses.maps.lyapunov import lyapunov_spectrum
+from analyses.result import Outcome
+from hooks.dynamics import Dynamics
+from hooks.errors import DrivenError, InputError
+from hooks.families import recurrent
+from interp.progress import within_budget
+from tests.known import cat_map, henon, linear, logistic, skew_tent
+
+
+def uniform(*shape, seed=0):
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def assert_checks(result):
+    assert all(check.passed for check in result.checks), [c for c in result.checks if not c.passed]
+
+
+def test_linear_map_has_the_logarithms_of_its_moduli_per_unit_of_the_clock():
+    found = lyapunov_spectrum(linear(np.diag([0.5, -0.2, 0.1]), dt=0.1), uniform(4, 3), steps=64, burn_in=64)
+    # the frame aligns like (0.2 / 0.5)^64 in burn-in: rounding is what is left
+    assert found.exponents[0] == pytest.approx(np.log([0.5, 0.2, 0.1]) / 0.1, abs=1e-9)
+    assert found.verdicts == ("stable",) and found.kaplan_yorke.tolist() == [0.0]
+    assert_checks(found)
+
+
+def test_logistic_map_at_four_has_ln_2():
+    found = lyapunov_spectrum(logistic(4.0), uniform(64, 1), steps=400, burn_in=50)
+    assert abs(found.exponents[0, 0] - math.log(2)) < 4 * found.standard_errors[0, 0]
+    assert found.standard_errors[0, 0] < 0.02
+    assert found.verdicts == ("chaotic",) and found.sizes.tolist() == [64]
+
+
+def test_henon_sums_to_ln_of_its_contraction_and_leads_with_the_published_value():
+    found = lyapunov_spectrum(henon(), 0.1 * uniform(64, 2), steps=800, burn_in=100)
+    assert found.exponents.sum() == pytest.approx(math.log(0.3), abs=1e-12)  # det J = -0.3 everywhere
+    # Sprott, Chaos and Time-Series Analysis (2003), table A: 0.41922
+    assert abs(found.exponents[0, 0] - 0.41922) < 4 * found.standard_errors[0, 0] < 0.01
+    assert found.kaplan_yorke[0] == pytest.approx(1.258, abs=0.01)  # 1 + 0.419 / 1.623
+    assert_checks(found)
+
+
+def test_cat_map_stretches_by_the_square_of_the_golden_ratio_everywhere():
+    found = lyapunov_spectrum(cat_map(), uniform(4, 2), steps=200, burn_in=50)
+    golden = math.log((3 + math.sqrt(5)) / 2)
+    assert found.exponents[0] == pytest.approx([golden, -golden], abs=1e-12)
+    assert found.standard_errors.max() < 1e-12
+
+
+def test_standard_error_is_that_of_independent_growth():
+    a, starts, steps = 0.3, 64, 1024
+    found = lyapunov_spectrum(skew_tent(a), uniform(starts, 1), steps=steps, burn_in=10)
+    expected = -a * math.log(a) - (1 - a) * math.log(1 - a)
+    error = math.sqrt(a * (1 - a)) * math.log((1 - a) / a) / math.sqrt(starts * steps)
+    assert abs(found.exponents[0, 0] - expected) < 4 * error
+    # a standard deviation from 64 x 32 block means is good to 1 / sqrt(2 x 2047) = 1.6 %; four of them
+    assert found.standard_errors[0, 0] == pytest.approx(error, rel=0.065)
+
+
+def test_at_a_fixed_point_exponents_are_logarithms_of_eigenvalue_moduli():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        gru = recurrent(nn.GRU(2, 6)).hold(torch.zeros(2))
+    point = find_fixed_points(gru, 16)
+    assert len(point.points) == 1 and point.stable.all()
+    found = lyapunov_spectrum(gru, uniform(3, 6), steps=600, burn_in=300)
+    # a rotating pair oscillates within its mean, by about 1 / steps
+    assert found.exponents[0] == pytest.approx(np.log(np.abs(point.eigenvalues[0])), abs=5e-3)
+    assert found.exponents[0].sum() == pytest.approx(np.log(np.abs(point.eigenvalues[0])).sum(), abs=1e-9)
+    assert_checks(found)
+
+
+def test_starts_are_grouped_by_the_attractor_they_end_on():
+    two = Dynamics(lambda h, _: torch.tanh(2 * h + 0.05), dim=1)
+    found = lyapunov_spectrum(two, [[1.0], [0.5], [0.2], [-1.0], [-0.8]], steps=100, burn_in=100)
+    points = [brentq(root, *side) for side in ((0.5, 1.0), (-1.0, -0.5))]
+    assert found.attractor.tolist() == [0, 0, 0, 1, 1] and found.sizes.tolist() == [3, 2]
+    assert found.exponents[:, 0] == pytest.approx([math.log(2 * (1 - x * x)) for x in points], abs=1e-12)
+    assert found.summary().startswith("5 of 5 starts stay bounded, on 2 attractors")
+
+
+def root(x):
+    return math.tanh(2 * x + 0.05) - x
+
+
+def brentq(function, low, high):
+    from scipy import optimize
+
+    return optimize.brentq(function, low, high, xtol=1e-14)
+
+
+def test_conditional_exponents_along_drives():
+    filtered = Dynamics(lambda x, u: 0.5 * x + u, dim=1, driven=True, inputs=1)
+    found = lyapunov_spectrum(filtered, uniform(4, 1), steps=50, drives=uniform(50, 1, seed=1))
+    assert found.exponents.tolist() == [[pytest.approx(math.log(0.5), abs=1e-14)]]
+    assert found.sizes.tolist() == [4]
+    alone = lyapunov_spectrum(filtered, uniform(4, 1), steps=50, drives=uniform(4, 50, 1, seed=1))
+    assert alone.sizes.tolist() == [1, 1, 1, 1]
+
+
+def test_leading_directions_agree_with_the_full_spectrum():
+    full = lyapunov_spectrum(linear(np.diag([0.9, 0.5, 0.1])), uniform(2, 3), steps=200, burn_in=100)
+    leading = lyapunov_spectrum(linear(np.diag([0.9, 0.5, 0.1])), uniform(2, 3), steps=200, burn_in=100, directions=2)
+    assert leading.exponents[0] == pytest.approx(full.exponents[0, :2], abs=1e-9)
+    assert leading.checks == ()
+
+
+def test_boring_and_bad_maps_are_values_not_exceptions():
+    gone = lyapunov_spectrum(linear(np.diag([0.5, 0.0])), uniform(2, 2), steps=20)
+    assert gone.exponents[0, 1] == -np.inf and gone.standard_errors[0, 1] == 0
+    out = lyapunov_spectrum(linear([[1e200]]), [[1.0], [0.0]], steps=20)
+    assert out.attractor.tolist() == [-1, 0] and np.isnan(out.per_start[0]).all()
+    assert "1 of 2 starts stay bounded" in out.summary()
+    turn = lyapunov_spectrum(
+        linear([[math.cos(1), -math.sin(1)], [math.sin(1), math.cos(1)]]), uniform(1, 2), steps=100
+    )
+    assert turn.verdicts == ("zero within its error: quasi-periodic, or undecided",)
+    saddle = lyapunov_spectrum(linear([[2.0]]), [[0.0]], steps=100)
+    assert saddle.verdicts == ("an unstable rest or cycle, never left",)
+
+
+def test_a_stopped_run_returns_what_it_has():
+    def three(states, total):
+        for number, state in enumerate(states):
+            yield state
+            if number == 12:
+                return
+
+    found = lyapunov_spectrum(linear([[0.5]]), [[1.0]], steps=1000, burn_in=3, watch=three)
+    assert found.outcome is Outcome.OUT_OF_TIME and found.running_steps[-1] == 10
+    assert found.exponents[0, 0] == pytest.approx(math.log(0.5), abs=1e-14)
+    with pytest.raises(InputError, match="give it more time"):
+        lyapunov_spectrum(linear([[0.5]]), [[1.0]], steps=10, burn_in=5, watch=within_budget(-1.0))
+
+
+def test_refusals():
+    driven = Dynamics(lambda x, u: x + u, dim=1, driven=True, inputs=1)
+    with pytest.raises(DrivenError, match="without drives"):
+        lyapunov_spectrum(driven, [[0.0]], steps=5)
+    with pytest.raises(InputError, match="drives are needed"):
+        lyapunov_spectrum(driven, [[0.0]], steps=5, drives=np.zeros((4, 1)))
+    with pytest.raises(InputError, match="1 to 1 directions"):
+        lyapunov_spectrum(linear([[0.5]]), [[0.0]], steps=5, directions=2)
