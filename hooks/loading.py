@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +48,7 @@ def loaded(path: Path | str, *, trust: bool = False) -> Any:
         if head[:2] == b"PK" and _is_numpy(path):
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.as_tensor(arrays[name]) for name in arrays.files}
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return _unpickled(path, weights_only=True)
     except SafetensorError as error:
         raise LoadError(f"{path} begins like safetensors but cannot be read: {_line(error)}") from None
     except pickle.UnpicklingError as error:
@@ -55,7 +56,7 @@ def loaded(path: Path | str, *, trust: bool = False) -> Any:
             raise LoadError(f"{path} holds no weights that can be read, or is cut short: {_line(error)}") from None
         if not trust:
             raise LoadError(f"{path} holds more than weights, and opening it would execute code: {CONVERT}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, zipfile.BadZipFile, AttributeError) as error:
+    except Exception as error:  # bytes that are no pickle end in an exception of any kind
         raise LoadError(f"{path} holds no weights that can be read, or is cut short: {_line(error)}") from None
     return _trusted(path)
 
@@ -104,9 +105,16 @@ def _is_pickle(path: Path, head: bytes) -> bool:
 def _trusted(path: Path) -> Any:
     """The object in a file that the user trusts to run code."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)  # only behind trust=True
-    except (RuntimeError, EOFError, ValueError, AttributeError, ImportError, pickle.UnpicklingError) as error:
+        return _unpickled(path, weights_only=False)
+    except Exception as error:  # the code in the file may raise anything
         raise LoadError(f"{path} cannot be unpickled: {_line(error)}") from None
+
+
+def _unpickled(path: Path, *, weights_only: bool) -> Any:
+    # through an open file: given a path, torch.load believes its extension; its warnings are about what we refuse ourselves
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(file, map_location="cpu", weights_only=weights_only)
 
 
 def _line(error: Exception) -> str:

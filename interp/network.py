@@ -214,7 +214,7 @@ def _torch_layer(tensors: dict[str, Tensor], prefix: str, source: str, nonlinear
     renamed = {
         key if layered else f"{key}_l0": value for key, value in own.items() if key.startswith(("weight_", "bias_"))
     }
-    inputs = renamed["weight_ih_l0"].shape[1] if "weight_ih_l0" in renamed else 0
+    inputs = renamed["weight_ih_l0"].shape[1] if "weight_ih_l0" in renamed else 1
     layer = LAYERS[gates](
         inputs, units, depth, bias=any(key.startswith("bias_") for key in renamed), **options
     ).double()

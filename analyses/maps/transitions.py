@@ -97,7 +97,8 @@ class Transitions(Result):
         """The table: rows are memories, columns pulses, entries the memory reached; a dot where not robust."""
         ax = axes_or_new(ax)
         changed = (self.targets >= 0) & (self.targets != np.arange(len(self.targets))[:, None])
-        ax.imshow(np.where(self.targets < 0, 0.5, changed), cmap="Blues", vmin=0, vmax=3, aspect="auto")
+        if self.targets.size:
+            ax.imshow(np.where(self.targets < 0, 0.5, changed), cmap="Blues", vmin=0, vmax=3, aspect="auto")
         for (row, column), target in np.ndenumerate(self.targets):
             name = {NOWHERE: "none", DEPENDS: "phase"}.get(int(target), self.memory_names[max(target, 0)])
             ax.text(

@@ -1,0 +1,119 @@
+import dataclasses
+import importlib
+import json
+import math
+import pkgutil
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import analyses
+from analyses.maps.certificates import certify
+from analyses.maps.cycles import find_cycles
+from analyses.maps.fixed_points import find_fixed_points
+from analyses.maps.geometry import linear_geometry
+from analyses.maps.index import index_sum
+from analyses.maps.jacobian_spectra import jacobian_spectra
+from analyses.maps.lyapunov import lyapunov_spectrum
+from analyses.maps.stability import classify
+from analyses.maps.transitions import transitions
+from analyses.result import Check, Null, Outcome, Result, counted
+from analyses.trajectories.stream_geometry import stream_geometry
+from hooks.dynamics import rollout
+from hooks.families import recurrent
+from tests.known import linear, rolled_tanh
+
+
+def every_kind():
+    for found in pkgutil.walk_packages(analyses.__path__, "analyses."):
+        importlib.import_module(found.name)
+    return {kind.__name__: kind for kind in Result.__subclasses__() if kind.__module__.startswith("analyses.")}
+
+
+@pytest.fixture(scope="module")
+def specimens():
+    """Two of each kind: one with something found, one empty or with values that are not finite."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        gru = recurrent(nn.GRU(2, 4), readout=nn.Linear(4, 1))
+    held, map4 = gru.hold(torch.zeros(2)), rolled_tanh(4)
+    trajectory = rollout(
+        gru, torch.zeros(3, 4), drives=torch.randn(3, 6, 2, generator=torch.Generator().manual_seed(0))
+    )
+    points, none = find_fixed_points(map4, 64), find_fixed_points(linear([[1.0]]), np.zeros((0, 1)))
+    at = find_fixed_points(held, 16).points
+    return [
+        points, none,
+        find_cycles(linear([[-1.0]]), [[0.0]], periods=(2,)), find_cycles(map4, 32, periods=(2,)),
+        classify(points), classify(none),
+        certify(map4, points.points), certify(linear([[2.0]]), [[0.5]]),
+        index_sum(map4, points.points), index_sum(linear([[1.0]]), [[0.0]]),
+        jacobian_spectra(held, at), jacobian_spectra(linear([[0.0]]), [[1.0]]),
+        lyapunov_spectrum(held, at, steps=8), lyapunov_spectrum(linear([[0.0]]), [[1.0]], steps=8),
+        linear_geometry(gru, at, drive=[0.0, 0.0]), linear_geometry(linear([[0.5]]), [[0.0]]),
+        transitions(gru, [at], [[1.0, 0.0]], rest=[0.0, 0.0]), transitions(gru, [at], np.zeros((0, 2)), rest=[0.0, 0.0]),
+        stream_geometry(trajectory), stream_geometry(rollout(linear([[1.0]]), [[2.0]], steps=3)),
+    ]  # fmt: skip
+
+
+def test_there_is_a_specimen_of_every_kind(specimens):
+    assert {type(result).__name__ for result in specimens} == set(every_kind())
+
+
+def test_every_result_survives_json_and_draws_on_blank_axes(specimens):
+    from matplotlib.figure import Figure
+
+    for result in specimens:
+        written = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+        again = type(result).from_dict(written)
+        for field in dataclasses.fields(result):
+            assert_same(
+                getattr(result, field.name), getattr(again, field.name), f"{type(result).__name__}.{field.name}"
+            )
+        assert again.summary() == result.summary() and result.summary().strip()
+        axes = Figure().add_subplot()
+        assert again.plot(axes) is axes
+        axes.figure.canvas.draw()
+
+
+def assert_same(one, other, name):
+    assert type(one) is type(other), name
+    if isinstance(one, np.ndarray):
+        assert one.dtype == other.dtype and one.shape == other.shape, name
+        np.testing.assert_array_equal(one, other)
+    elif isinstance(one, float) and math.isnan(one):
+        assert math.isnan(other), name
+    elif isinstance(one, tuple):
+        assert len(one) == len(other), name
+        for i, (left, right) in enumerate(zip(one, other, strict=True)):
+            assert_same(left, right, f"{name}[{i}]")
+    else:
+        assert one == other, name
+
+
+def test_results_are_frozen_and_of_another_kind_are_refused(specimens):
+    result = specimens[0]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.hits = None
+    with pytest.raises(ValueError, match="this reads Stability of schema 1, but FixedPoints of schema 1 came"):
+        every_kind()["Stability"].from_dict(result.to_dict())
+
+
+def test_a_check_that_is_not_finite_fails():
+    assert Check("sum", 1.0, 1.0 + 1e-9, 1e-8).passed
+    assert not Check("sum", 1.0, float("nan"), 1e-8).passed
+    assert not Check("sum", 1.0, float("inf"), 1e-8).passed
+
+
+def test_null_gives_the_share_of_draws_at_least_as_extreme():
+    draws = np.arange(1.0, 100.0)  # median 50
+    far = Null("shuffle", "order does not matter", "network", draws, 99.5)
+    assert far.p == 1 / 100 and far.beaten
+    assert Null("shuffle", "order does not matter", "network", draws, 50.0).p == 1.0
+
+
+def test_outcomes_read_as_sentences_and_numbers_agree_with_their_noun():
+    assert f"3 {Outcome.OUT_OF_STEPS.value}" == "3 ran out of steps"
+    assert [counted(n, "cycle") for n in (0, 1, 2)] == ["0 cycles", "1 cycle", "2 cycles"]

@@ -1,0 +1,213 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import interp
+from hooks.dynamics import Dynamics
+from hooks.errors import InputError, LoadError
+from hooks.families import LeakyRate, PiecewiseLinear, recurrent
+from interp.network import Network, load
+
+
+class Reader(nn.Module):
+    def __init__(self, hidden=4):
+        super().__init__()
+        self.rnn = nn.GRU(3, hidden, batch_first=True)
+        self.readout = nn.Linear(hidden, 2)
+        self.h0 = nn.Parameter(0.1 * torch.ones(hidden))
+
+
+class Stepper(nn.Module):
+    """A forward of (input, state) that is no torch layer."""
+
+    input_size, hidden_size = 2, 3
+
+    def __init__(self, gain=0.5):
+        super().__init__()
+        self.mix = nn.Linear(5, 3)
+        self.gain = gain
+
+    def forward(self, inputs, state):
+        after = torch.tanh(self.gain * self.mix(torch.cat([inputs, state], -1)))
+        return after.sum(-1, keepdim=True), after
+
+
+def seeded(make):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return make()
+
+
+def some(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def assert_same_map(one: Dynamics, other: Dynamics):
+    states, drive = some(5, one.dim), some(one.inputs, seed=1)
+    assert one.dim == other.dim and one.inputs == other.inputs
+    assert (one(states, drive) - other(states, drive)).abs().max() < 1e-14
+
+
+LAYERS = [
+    lambda: nn.GRU(3, 4, num_layers=2),
+    lambda: nn.LSTM(3, 4, bias=False),
+    lambda: nn.LSTMCell(3, 4),
+    lambda: nn.GRUCell(3, 4),
+]
+
+
+@pytest.mark.parametrize("prefix", ["", "rnn.", "module.", "_orig_mod.model.rnn."])
+@pytest.mark.parametrize("make", LAYERS)
+def test_torch_layers_are_recognised_by_keys_and_shapes(tmp_path, make, prefix):
+    module = seeded(make)
+    path = tmp_path / "weights.pt"
+    torch.save({f"{prefix}{key}": value for key, value in module.state_dict().items()}, path)
+    assert_same_map(load(path).dynamics(), recurrent(module))
+
+
+def test_a_plain_rnn_asks_for_its_nonlinearity():
+    module = seeded(lambda: nn.RNN(3, 4, nonlinearity="relu"))
+    with pytest.raises(LoadError, match=r"nonlinearity='tanh' or 'relu' \(--nonlinearity\)"):
+        load(module.state_dict())
+    assert_same_map(load(module.state_dict(), nonlinearity="relu").dynamics(), recurrent(module))
+    assert_same_map(load(module).dynamics(), recurrent(module))  # the object says it
+
+
+def test_readout_and_learned_initial_state_beside_the_layer_are_kept():
+    module = seeded(Reader).double()
+    for source in (module, module.state_dict(), {"state_dict": module.state_dict()}):
+        network = load(source)
+        dynamics = network.dynamics()
+        states = some(5, 4)
+        assert torch.equal(dynamics.readout(states), module.readout(states).detach())
+        assert np.array_equal(network.initial_state, module.h0.detach())
+    two = {**module.state_dict(), "fc.weight": torch.zeros(1, 4)}
+    ambiguous = load(two)
+    assert ambiguous.readout is None and "Several linear layers" in ambiguous.notes[0]
+
+
+def test_leaky_rate_networks_by_several_names_and_their_constraints():
+    W, W_in, b = some(4, 4), some(4, 2, seed=1), some(4, seed=2)
+    expected = LeakyRate(W, W_in, b, torch.tensor(0.2), "tanh").dynamics()
+    ours = {"W": W, "W_in": W_in, "b": b, "leak": torch.tensor(0.2)}
+    for source in (ours, {"w_rec": W, "w_in": W_in, "bias": b, "alpha": torch.tensor(0.2)}):
+        network = load(source)
+        assert_same_map(network.dynamics(), expected)
+        assert "tanh was assumed" in network.notes[0]
+    split = {"h2h.weight": W, "h2h.bias": b / 2, "input2h.weight": W_in, "input2h.bias": b / 2}
+    with pytest.raises(LoadError, match=r"pass leak= \(--leak\)"):
+        load(split)
+    assert_same_map(load(split, leak=0.2, nonlinearity="tanh").dynamics(), expected)
+    signs = torch.tensor([1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
+    constrained = load({**ours, "signs": signs}).module.W
+    assert (constrained[:, 2] <= 0).all() and (constrained[:, [0, 1, 3]] >= 0).all()
+    m, n = some(4, 1), some(4, 1, seed=5)
+    ranked = load({"m": m, "n": n, "W_in": W_in, "leak": torch.tensor(0.2), "W_out": some(1, 4), "h0": b})
+    assert torch.linalg.matrix_rank(ranked.module.W) == 1
+    assert ranked.dynamics().readout(some(5, 4)).shape == (5, 1)
+    assert np.array_equal(ranked.initial_state, b)
+
+
+def test_almost_linear_rnn_asks_for_its_rectified_units():
+    weights = {"A": 0.5 * torch.ones(4), "W": some(4, 4), "h": some(4, seed=1), "B": some(2, 4, seed=2)}
+    with pytest.raises(LoadError, match=r"pass relu=P \(--relu P\)"):
+        load(weights)
+    with pytest.raises(LoadError, match="relu=5, but there are 4 units"):
+        load(weights, relu=5)
+    dynamics = load(weights, relu=2).dynamics()
+    z = some(5, 4)
+    rectified = torch.cat([z[:, :2], z[:, 2:].relu()], 1)
+    assert (dynamics(z) - (0.5 * z + rectified @ weights["W"].T + weights["h"])).abs().max() < 1e-14
+    matrix = {**weights, "A": torch.diag(weights["A"])}
+    assert torch.equal(load(matrix, relu=2).dynamics()(z), dynamics(z))
+    with pytest.raises(LoadError, match="A is a full matrix"):
+        load({**weights, "A": some(4, 4)}, relu=2)
+
+
+def test_a_class_of_the_users_is_built_and_filled(tmp_path):
+    module = seeded(lambda: Stepper(0.3))
+    torch.save(module.state_dict(), tmp_path / "stepper.pt")
+    network = load(tmp_path / "stepper.pt", model="tests.interp.test_network:Stepper", kwargs={"gain": 0.3})
+    dynamics = network.dynamics()
+    states, drive = some(5, 3), some(2, seed=1)
+    expected = module.double()(drive.expand(5, 2), states)[1]
+    assert (dynamics(states, drive) - expected).abs().max() < 1e-7  # weights were saved in float32
+    for spec, kwargs, message in [
+        ("Stepper", {}, "model is 'package.module:Class'"),
+        ("no_such_package:Stepper", {}, "cannot be built: No module named"),
+        ("tests.interp.test_network:Absent", {}, "cannot be built"),
+        ("tests.interp.test_network:Stepper", {"size": 1}, "cannot be built.*unexpected keyword"),
+        ("tests.interp.test_network:seeded", {"make": int}, "makes a int, not a torch module"),
+        ("tests.interp.test_network:Reader", {}, "do not fit Reader: missing: .*unexpected: 'mix.bias'|missing: h0"),
+    ]:
+        with pytest.raises(LoadError, match=message):
+            load(tmp_path / "stepper.pt", model=spec, kwargs=kwargs)
+
+
+def test_keys_that_fit_nothing_are_listed_with_what_is_understood():
+    with pytest.raises(LoadError, match=r"not recognised\. It holds foo \(2, 3\).*weight_ih_l0.*--model"):
+        load({"foo": torch.zeros(2, 3)})
+    short = seeded(lambda: nn.GRU(3, 4)).state_dict()
+    del short["weight_ih_l0"]
+    with pytest.raises(LoadError, match="do not fit GRU"):
+        load(short)
+    odd = {"weight_hh_l0": torch.zeros(10, 4), "weight_ih_l0": torch.zeros(10, 3)}
+    with pytest.raises(LoadError, match="no RNN"):
+        load(odd)
+    with pytest.raises(LoadError, match="several recurrent layers"):
+        load({f"{p}.{k}": v for p in ("enc", "dec") for k, v in seeded(lambda: nn.GRU(3, 4)).state_dict().items()})
+    with pytest.raises(LoadError, match="reads the future"):
+        load(nn.GRU(3, 4, bidirectional=True).state_dict())
+    with pytest.raises(LoadError, match="proj_size"):
+        load(nn.LSTM(3, 4, proj_size=2).state_dict())
+    with pytest.raises(LoadError, match="holds a int, not a state dict"):
+        load(7)
+
+
+def test_bad_weights_in_a_module_are_refused_and_dropout_is_a_notice():
+    module = seeded(lambda: nn.GRU(3, 4))
+    with torch.no_grad():
+        module.weight_hh_l0[0, 0] = float("nan")
+    with pytest.raises(LoadError, match="'weight_hh_l0' in GRU has 1 of 48 values"):
+        load(module)
+    noisy = seeded(lambda: nn.GRU(3, 4, num_layers=2, dropout=0.5)).train()
+    network = load(noisy)
+    assert network.notes == ("Dropout is on in the module that came; a copy in eval mode is analysed.",)
+    assert noisy.training and noisy.dropout == 0.5 and all(p.requires_grad for p in noisy.parameters())
+    assert load(noisy.eval()).notes == ()
+
+
+def test_dynamics_of_a_source_is_driven_until_a_drive_is_held():
+    module = seeded(lambda: nn.GRU(3, 4))
+    driven = interp.dynamics(module)
+    assert driven.driven and driven.inputs == 3 and driven.dtype == torch.float64
+    held = interp.dynamics(module, drive=[1.0, 0.0, 0.0])
+    assert not held.driven
+    states = some(5, 4)
+    assert torch.equal(held(states), driven(states, some(3) * 0 + torch.tensor([1.0, 0.0, 0.0])))
+    with pytest.raises(InputError, match="drives 3 wide"):
+        interp.dynamics(module, drive=[1.0])
+
+
+def test_networks_and_values_pass_through_and_keep_their_fingerprint():
+    module = seeded(lambda: nn.GRU(3, 4))
+    network = load(module)
+    assert load(network) is network
+    assert network.fingerprint == load(module.state_dict()).fingerprint
+    assert network.fingerprint != load(seeded(lambda: nn.GRU(3, 4, bias=False))).fingerprint
+    linear = PiecewiseLinear(torch.ones(2) / 2, torch.zeros(2, 2), torch.zeros(2), 1)
+    assert load(linear).dynamics().dim == 2
+    step = Dynamics(lambda x, _: x / 2, dim=1)
+    assert load(step).dynamics() is step
+    with pytest.raises(LoadError, match="list is no network"):
+        Network([1]).dynamics()
+
+
+def test_kwargs_written_as_json_are_what_the_command_line_gives(tmp_path):
+    module = seeded(lambda: Reader(6))
+    torch.save(module.state_dict(), tmp_path / "reader.pt")
+    network = load(tmp_path / "reader.pt", model="tests.interp.test_network:Reader", kwargs=json.loads('{"hidden": 6}'))
+    assert_same_map(network.dynamics(), recurrent(module.rnn))
