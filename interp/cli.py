@@ -148,8 +148,8 @@ def _array(path: Path) -> Any:
         raise InputError(f"there is no file {path}")
     try:
         return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise InputError(f"{path} is no .npy array of numbers: {str(error).splitlines()[0]}") from None
+    except (ValueError, EOFError, OSError):
+        raise InputError(f"{path} is no .npy array of numbers, or is cut short: write it with numpy.save") from None
 
 
 def _finish(written: Report, as_json: bool) -> None:

@@ -28,10 +28,11 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
     sentences = []
     if points is not None:
         sentences.append(memory_sentence(points, cycles, geometry))
-        sentences.append(rest_sentence(points, proofs))
+        if len(points.points):
+            sentences.append(rest_sentence(points, proofs))
     if cycles is not None:
         sentences.append(cycle_sentence(cycles, proofs))
-    if table is not None:
+    if table is not None and len(table.targets) > 1:
         sentences.append(mechanism_sentence(table))
     if spectrum is not None:
         sentences.append(f"Exponents: {spectrum.summary()}.")
@@ -40,7 +41,7 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
     if geometry is not None:
         sentences.append(f"Inputs and readout: {geometry.summary()}.")
     if points is not None:
-        sentences.extend(open_questions(points, cycles))
+        sentences.extend(open_questions(points, cycles, proofs))
     return tuple(sentences)
 
 
@@ -49,9 +50,10 @@ def memory_sentence(points: FixedPoints, cycles: Cycles | None, geometry: Linear
     all_points = counted(len(points.points), "fixed point")
     still, turning = int(points.stable.sum()), 0 if cycles is None else int(cycles.stable.sum())
     if still and not turning:
-        return f"Its memories are fixed points: {still} of {len(points.points)} are stable" + (
-            ", and no stable cycle was found." if cycles is not None else "."
-        )
+        others = "" if cycles is None else ", and no stable cycle was found"
+        if still == 1:
+            return f"Under the held drive it keeps no memory: one stable fixed point of {len(points.points)}{others}."
+        return f"Its memories are fixed points: {still} of {len(points.points)} are stable{others}."
     if turning and not still:
         assert cycles is not None
         periods = sorted(set(cycles.periods[cycles.stable].tolist()))
@@ -61,16 +63,15 @@ def memory_sentence(points: FixedPoints, cycles: Cycles | None, geometry: Linear
         )
     if turning and still:
         return f"It has {counted(still, 'stable fixed point')} and {counted(turning, 'stable cycle')}; both can hold a memory."
+    where = f"of {all_points} none is stable" if len(points.points) else "no fixed point was reached"
     return (
-        f"No memory of this kind was found: of {all_points} none is stable, and no stable cycle of the searched periods was "
-        f"reached. The exponents say what the state does instead."
+        f"No memory of this kind was found: {where}, and no stable cycle of the searched periods. The exponents say what the "
+        f"state does instead."
     )
 
 
 def rest_sentence(points: FixedPoints, proofs: list[Certificates]) -> str:
     """How many fixed points, how many proved, and whether the list can be complete."""
-    if not len(points.points):
-        return "It has no fixed point that the search reached."
     proof = next((certificate for certificate in proofs if certificate.times == 1), None)
     text = f"{counted(len(points.points), 'fixed point')} under the held drive"
     if proof is not None:
@@ -100,12 +101,12 @@ def mechanism_sentence(table: Transitions) -> str:
     text = f"Mechanism: {table.summary()}."
     if table.deterministic and table.setting.all() and changed.any():
         text += " Every pulse sets a value: given twice, it does what it does once, whatever the memory was."
-    elif table.deterministic:
+    elif table.deterministic and changed.any():
         text += " Each pulse takes each memory to one memory: the table is a finite automaton."
     return text
 
 
-def open_questions(points: FixedPoints, cycles: Cycles | None) -> list[str]:
+def open_questions(points: FixedPoints, cycles: Cycles | None, proofs: list[Certificates]) -> list[str]:
     """What these numbers do not show."""
     stray = [outcome for outcome in points.outcomes if outcome is not Outcome.CONVERGED]
     doubts = []
@@ -113,6 +114,11 @@ def open_questions(points: FixedPoints, cycles: Cycles | None) -> list[str]:
         doubts.append(
             f"Not shown: what {len(stray)} of {len(points.outcomes)} starts were drawn to; they did not converge."
         )
+    for certificate in proofs:
+        unproved = sorted({reason for reason in certificate.reasons if reason})
+        if unproved:
+            left = int((~certificate.proved).sum())
+            doubts.append(f"Not shown: a proof of {left} of {len(certificate.radii)} points ({'; '.join(unproved)}).")
     failed = [] if cycles is None else [check for check in cycles.checks if not check.passed]
     if failed:
         doubts.append(f"Not shown: completeness of the cycles ({'; '.join(f'{c.name} is {c.got:g}' for c in failed)}).")

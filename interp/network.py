@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hooks.dynamics import Dynamics
-from hooks.errors import LoadError
+from hooks.errors import InputError, LoadError
 from hooks.families import LeakyRate, PiecewiseLinear, dale, low_rank, recurrent, stepped
 from hooks.families.recurrent import weights
 from hooks.loading import loaded, tensors_of
@@ -74,7 +74,11 @@ class Network:
         return self.dynamics().fingerprint
 
     def dynamics(self, *, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
-        """The network as a map. Raises LoadError for a module of no known family."""
+        """The network as a map. Raises LoadError for a module of no known family, InputError for a device that is not there."""
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0][:120]}") from None
         module = self.module
         if isinstance(module, Dynamics):
             return module

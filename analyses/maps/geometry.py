@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from analyses.result import Check, Result, axes_or_new
+from analyses.result import Check, Result, axes_or_new, counted
 from hooks.dynamics import Dynamics, as_drive, as_states, autonomous
 from hooks.tangent import drive_jacobian, jacobian, readout_jacobian
 
@@ -64,16 +64,15 @@ class LinearGeometry(Result):
 
     def summary(self) -> str:
         """How well inputs and readout match the slowest mode, beside chance."""
-        parts = []
-        if self.input_alignment.size:
-            best = float(np.median(self.input_alignment[:, 0].max(axis=1)))
-            parts.append(f"the best input excites the slowest mode with cosine {best:.2f}")
-        if self.readout_alignment.size:
-            best = float(np.median(self.readout_alignment[:, 0].max(axis=1)))
-            parts.append(f"the readout sees it with {best:.2f}")
+        points = counted(len(self.eigenvalues), "point")
+        parts = [
+            f"the best {name} meets the slowest mode at cosine {np.median(values[:, 0].max(axis=1)):.2f}"
+            for name, values in (("input", self.input_alignment), ("readout", self.readout_alignment))
+            if values.size
+        ]
         if not parts:
-            return f"{len(self.eigenvalues)} points have modes, but no drive and no readout to hold them against"
-        return f"{', '.join(parts)} (medians over {len(self.eigenvalues)} points; two random directions: {self.chance:.2f})"
+            return f"modes of {points}, but no drive and no readout to hold them against"
+        return f"{', '.join(parts)} (median over {points}; two random directions: {self.chance:.2f})"
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Alignment of each mode with its best input and best readout row, over the mode's eigenvalue modulus."""

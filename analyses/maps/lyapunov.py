@@ -32,6 +32,8 @@ TAIL = 256  # last states kept of each start, to tell attractors apart
 BLOCKS = 32  # of which means are taken for the standard error
 CURVE = 200  # points of the running curve
 WIDEST_DETERMINANT = 64  # the sum rule costs a determinant a step; wider maps go without
+GROWS = 1.2  # times further out, quarter after quarter of a run: on the way to infinity (a drift: 1.5, then 1.33)
+SHORTEST = 64  # steps below which quarters say nothing
 SURE = 3.0  # standard errors that a verdict must clear
 
 
@@ -46,7 +48,8 @@ class LyapunovSpectrum(Result):
     standard_errors : (attractors, directions)
         Of the mean over a group's blocks; 0 to rounding on a fixed point, NaN when there were too few steps.
     per_start : (starts, directions)
-        NaN for a start that left every bound.
+        NaN for a start that left every bound: its state overflowed, or, without drives, reached ever further from quarter to
+        quarter of the run.
     attractor : (starts,)
         The attractor each start ends on; -1 for a start that left every bound.
     sizes : (attractors,)
@@ -83,13 +86,14 @@ class LyapunovSpectrum(Result):
         bounded = int((self.attractor >= 0).sum())
         text = f"{bounded} of {len(self.attractor)} starts stay bounded, on {counted(len(self.sizes), 'attractor')}"
         leading = [
-            f"{row[0]:+.3g} ± {error[0]:.1g} ({verdict}, {counted(int(size), 'start')})"
+            f"{row[0]:+.3g} ± {_spelled(error[0])} ({verdict}, {counted(int(size), 'start')})"
             for row, error, verdict, size in zip(
                 self.exponents, self.standard_errors, self.verdicts, self.sizes, strict=True
             )
         ]
         text += f"; largest exponents: {', '.join(leading[:3])}" if leading else ""
-        return text + (f", and {len(leading) - 3} more" if len(leading) > 3 else "")
+        text += f", and {len(leading) - 3} more" if len(leading) > 3 else ""
+        return text + ("; the others grow without bound" if bounded < len(self.attractor) else "")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Exponents with two standard errors, attractor by attractor."""
@@ -115,6 +119,7 @@ class Sweep:
     blocks: Tensor  # (blocks, starts, directions) growth summed within each block
     log_det: Tensor  # (starts,)
     tail: Tensor  # (starts, tail, dim), a ring
+    reach: Tensor  # (3, starts), largest norm in the second, third and last quarter of the run
 
 
 def lyapunov_spectrum(
@@ -182,7 +187,10 @@ def lyapunov_spectrum(
     lengths = np.full(used, _block(steps), dtype=np.float64)
     lengths[-1] = done - (used - 1) * _block(steps)
     growth = sweep.blocks[:used].double().cpu().numpy() / dynamics.dt
-    bounded = torch.isfinite(sweep.states).all(1).cpu().numpy() & ~np.isnan(growth).any(axis=(0, 2))
+    bounded = torch.isfinite(sweep.states).all(1)
+    if driving is None and done == steps >= SHORTEST:
+        bounded &= ~_growing(sweep.reach)
+    bounded = bounded.cpu().numpy() & ~np.isnan(growth).any(axis=(0, 2))
     groups, resting = _grouped(sweep.tail.double().cpu().numpy(), bounded, driving, min(done, TAIL))
     full = k == dynamics.dim and dynamics.dim <= WIDEST_DETERMINANT
     determinants = sweep.log_det.double().cpu().numpy() / dynamics.dt / done if full else None
@@ -196,6 +204,11 @@ def _block(steps: int) -> int:
     return max(1, -(-steps // BLOCKS))
 
 
+def _growing(reach: Tensor) -> Tensor:
+    """(starts,) bool: whether each of the last three quarters of a run reaches well beyond the one before."""
+    return (reach[1] > GROWS * reach[0]) & (reach[2] > GROWS * reach[1])
+
+
 def _sweeps(
     dynamics: Dynamics, states: Tensor, steps: int, burn_in: int, k: int, driving: Tensor | None
 ) -> Iterator[Sweep]:
@@ -205,6 +218,7 @@ def _sweeps(
     blocks = states.new_zeros(BLOCKS, starts, k)
     log_det = states.new_zeros(starts)
     tail = states[:, None].repeat(1, TAIL, 1)
+    reach = states.new_zeros(3, starts)
     full = k == dim and dim <= WIDEST_DETERMINANT
     for step in range(burn_in + steps):
         drive = None if driving is None else driving[..., step, :]
@@ -218,8 +232,11 @@ def _sweeps(
             blocks[(step - burn_in) // _block(steps)] += stretch.abs().log()
             if full:
                 log_det += torch.linalg.slogdet(jacobian(dynamics, before, drive))[1]
+        quarter = 4 * (step - burn_in) // steps
+        if quarter > 0 and step >= burn_in:
+            reach[quarter - 1] = torch.maximum(reach[quarter - 1], states.norm(dim=1))
         tail[:, step % TAIL] = states
-        yield Sweep(step + 1, states, frame, blocks, log_det, tail)
+        yield Sweep(step + 1, states, frame, blocks, log_det, tail, reach)
 
 
 def _grouped(
@@ -319,6 +336,10 @@ def _verdict(leading: float, error: float, resting: bool) -> str:
     if leading < -doubt:
         return "stable"
     return "zero within its error: quasi-periodic, or undecided"
+
+
+def _spelled(error: float) -> str:
+    return "< 1e-9" if error < 1e-9 else f"{error:.1g}"
 
 
 def _kaplan_yorke(exponents: np.ndarray) -> float:

@@ -148,3 +148,11 @@ def test_refusals():
         lyapunov_spectrum(driven, [[0.0]], steps=5, drives=np.zeros((4, 1)))
     with pytest.raises(InputError, match="1 to 1 directions"):
         lyapunov_spectrum(linear([[0.5]]), [[0.0]], steps=5, directions=2)
+
+
+def test_growth_to_infinity_is_no_attractor_even_before_it_overflows():
+    assert lyapunov_spectrum(linear([[1.05]]), [[1.0], [-2.0]], steps=400).attractor.tolist() == [-1, -1]
+    drift = Dynamics(lambda x, _: x + 1, dim=1)
+    found = lyapunov_spectrum(drift, [[0.0]], steps=400)
+    assert found.attractor.tolist() == [-1] and found.exponents.shape == (0, 1)
+    assert found.summary() == "0 of 1 starts stay bounded, on 0 attractors; the others grow without bound"
