@@ -115,6 +115,15 @@ class Enclosure:
     def __sub__(self, other: Any) -> Enclosure:
         return self + -other
 
+    def __truediv__(self, other: Any) -> Enclosure:
+        if isinstance(other, Enclosure):
+            raise EnclosureError("division is bounded for a constant divisor only")
+        divisor = _constant(other, self).mid
+        if (divisor == 0).any():
+            raise EnclosureError("the step divides by zero")
+        factor = _widened(1 / divisor, torch.zeros_like(divisor))
+        return Enclosure(self.value * factor, _column(factor) * self.slope)
+
     def __rsub__(self, other: Any) -> Enclosure:
         return -self + other
 
@@ -156,8 +165,11 @@ def enclose(dynamics: Dynamics, center: Tensor, radius: Tensor, drive: Any = Non
         raise EnclosureError(f"proofs are made in float64, and {dynamics.name!r} steps in {dynamics.dtype}")
     eye = torch.eye(dynamics.dim, dtype=torch.float64, device=center.device).expand(len(center), -1, -1)
     state = Enclosure(Ball(center, radius), Ball.exact(eye))
-    with torch.no_grad():
-        after: Any = dynamics.step(state, drive)  # stands in for a tensor
+    try:
+        with torch.no_grad():
+            after: Any = dynamics.step(state, drive)  # stands in for a tensor
+    except (TypeError, AttributeError) as error:  # what an enclosure has no answer to
+        raise EnclosureError(f"a step of {dynamics.name!r} uses an operation without a known bound: {error}") from None
     if not isinstance(after, Enclosure):
         raise EnclosureError(f"a step of {dynamics.name!r} does not pass its state through the known operations")
     return after
@@ -247,7 +259,7 @@ _ADD, _MUL = _swapped(Enclosure.__add__), _swapped(Enclosure.__mul__)
 
 RULES: Mapping[str, Callable[..., Any]] = {
     "linear": _linear, "tanh": _tanh, "sigmoid": _sigmoid, "softplus": _softplus, "relu": _relu,
-    "cat": _cat, "add": _ADD, "mul": _MUL, "sub": _sub, "neg": Enclosure.__neg__,
+    "cat": _cat, "add": _ADD, "mul": _MUL, "sub": _sub, "neg": Enclosure.__neg__, "div": Enclosure.__truediv__,
     "__add__": _ADD, "__radd__": _ADD, "__mul__": _MUL, "__rmul__": _MUL, "__sub__": _sub,
     "__rsub__": lambda first, second: second - first, "rsub": lambda first, second: second - first,
 }  # fmt: skip

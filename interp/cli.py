@@ -147,7 +147,8 @@ def _array(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"there is no file {path}")
     try:
-        return np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            return np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError, OSError):
         raise InputError(f"{path} is no .npy array of numbers, or is cut short: write it with numpy.save") from None
 

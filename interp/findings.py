@@ -57,9 +57,12 @@ def memory_sentence(points: FixedPoints, cycles: Cycles | None, geometry: Linear
     if turning and not still:
         assert cycles is not None
         periods = sorted(set(cycles.periods[cycles.stable].tolist()))
+        kind = f"stable {periods[0]}-cycle" if len(periods) == 1 else "stable cycle"
+        of = "" if len(periods) == 1 else f" of period {', '.join(map(str, periods))}"
+        subject = "The memories are" if turning > 1 else "The memory is"
         return (
-            f"Its memory is not a fixed point: of {all_points} none is stable. The memories are {turning} stable "
-            f"{_periods(periods)}: the state keeps moving, by {_stride(cycles):.2g} a step{_said(cycles, geometry)}."
+            f"Its memory is not a fixed point: of {all_points} none is stable. {subject} {counted(turning, kind)}{of}: the "
+            f"state keeps moving, by {_stride(cycles):.2g} a step{_said(cycles, geometry)}."
         )
     if turning and still:
         return f"It has {counted(still, 'stable fixed point')} and {counted(turning, 'stable cycle')}; both can hold a memory."
@@ -127,10 +130,6 @@ def open_questions(points: FixedPoints, cycles: Cycles | None, proofs: list[Cert
 
 def _first(results: Mapping[str, Result], kind: type[R]) -> R | None:
     return next((result for result in results.values() if isinstance(result, kind)), None)
-
-
-def _periods(periods: list[int]) -> str:
-    return f"{periods[0]}-cycles" if len(periods) == 1 else f"cycles of period {', '.join(map(str, periods))}"
 
 
 def _strides(cycles: Cycles) -> list[np.ndarray]:

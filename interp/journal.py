@@ -109,7 +109,7 @@ def recorded(function: Callable[..., Any], args: tuple[Any, ...], options: Mappi
 def _spelled(value: Any) -> str:
     match value:
         case Dynamics():
-            return f"<{value.name} {value.fingerprint}>"
+            return f"<{value.name} {value.fingerprint}>".replace(" >", ">")
         case Trajectory():
             return f"<trajectory {_spelled(value.states)}>"
         case torch.Tensor():

@@ -84,6 +84,8 @@ class LyapunovSpectrum(Result):
     def summary(self) -> str:
         """How many starts stayed bounded, and the leading exponent and verdict of the largest attractors."""
         bounded = int((self.attractor >= 0).sum())
+        if not bounded:
+            return f"0 of {len(self.attractor)} starts stay bounded"
         text = f"{bounded} of {len(self.attractor)} starts stay bounded, on {counted(len(self.sizes), 'attractor')}"
         leading = [
             f"{row[0]:+.3g} ± {_spelled(error[0])} ({verdict}, {counted(int(size), 'start')})"
@@ -119,7 +121,7 @@ class Sweep:
     blocks: Tensor  # (blocks, starts, directions) growth summed within each block
     log_det: Tensor  # (starts,)
     tail: Tensor  # (starts, tail, dim), a ring
-    reach: Tensor  # (3, starts), largest norm in the second, third and last quarter of the run
+    reach: Tensor  # (3, starts), largest coordinate in the second, third and last quarter of the run
 
 
 def lyapunov_spectrum(
@@ -194,9 +196,9 @@ def lyapunov_spectrum(
     groups, resting = _grouped(sweep.tail.double().cpu().numpy(), bounded, driving, min(done, TAIL))
     full = k == dynamics.dim and dynamics.dim <= WIDEST_DETERMINANT
     determinants = sweep.log_det.double().cpu().numpy() / dynamics.dt / done if full else None
-    return _spectrum(
-        growth, lengths, groups, resting, determinants, Outcome.CONVERGED if done == steps else Outcome.OUT_OF_TIME
-    )
+    outcome = Outcome.CONVERGED if done == steps else Outcome.OUT_OF_TIME
+    eps = torch.finfo(dynamics.dtype).eps
+    return _spectrum(growth, lengths, groups, resting, determinants, outcome, dynamics.dt, eps)
 
 
 def _block(steps: int) -> int:
@@ -234,7 +236,7 @@ def _sweeps(
                 log_det += torch.linalg.slogdet(jacobian(dynamics, before, drive))[1]
         quarter = 4 * (step - burn_in) // steps
         if quarter > 0 and step >= burn_in:
-            reach[quarter - 1] = torch.maximum(reach[quarter - 1], states.norm(dim=1))
+            reach[quarter - 1] = torch.maximum(reach[quarter - 1], states.abs().amax(1))
         tail[:, step % TAIL] = states
         yield Sweep(step + 1, states, frame, blocks, log_det, tail, reach)
 
@@ -280,6 +282,8 @@ def _spectrum(
     resting: np.ndarray,
     determinants: np.ndarray | None,
     outcome: Outcome,
+    dt: float,
+    eps: float,
 ) -> LyapunovSpectrum:
     """Averages over groups from growth (blocks, starts, directions) summed over blocks of these lengths."""
     blocks, _, k = growth.shape
@@ -301,7 +305,9 @@ def _spectrum(
         verdicts.append(_verdict(exponents[group, 0], errors[group, 0], bool(resting[members].all())))
         if determinants is not None and np.isfinite(mean).all():
             expected = float(determinants[members].mean())
-            allowed = 1e-9 * max(1.0, float(np.abs(mean).sum()))  # rounding of k logarithms a step
+            # rounding of k logarithms a step, and of the smallest stretch, which is good to eps times the largest
+            allowed = max(1e-9, 1e3 * eps) * max(1.0, float(np.abs(mean).sum()))
+            allowed += k * eps * float(np.exp(min(np.ptp(mean) * dt, 700.0))) / dt
             checks.append(
                 Check(f"sum of exponents, attractor {group + 1}: mean ln |det J|", expected, float(mean.sum()), allowed)
             )

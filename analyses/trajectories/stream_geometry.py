@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from analyses.result import Check, Result, axes_or_new
+from analyses.result import Check, Result, axes_or_new, counted
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
 
@@ -56,9 +56,10 @@ class StreamGeometry(Result):
         kept = self.basis.shape[1]
         if not self.participation_ratio:
             return "the trajectory never moves, so it has no directions"
+        share = 100 * self.variance_shares[:kept].sum()
         return (
-            f"{kept} principal directions hold {100 * self.variance_shares[:kept].sum():.0f} % of the variance of "
-            f"{len(self.origin)}; participation ratio {self.participation_ratio:.1f}"
+            f"{share:.0f} % of the variance lies in {counted(kept, 'principal direction')} of {len(self.origin)}; "
+            f"participation ratio {self.participation_ratio:.1f}"
         )
 
     def plot(self, ax: Axes | None = None) -> Axes:

@@ -1,5 +1,7 @@
 """Bounds must hold at every point of the box: checked against the step itself, and in 50-digit arithmetic."""
 
+from fractions import Fraction
+
 import mpmath
 import pytest
 import torch
@@ -106,3 +108,19 @@ def test_an_unknown_operation_is_refused_by_name():
         )
     with pytest.raises(EnclosureError, match="indexes with"):
         enclose(Dynamics(lambda states, _: states[0], dim=2), some(1, 2), torch.zeros(1, 2).double())
+
+
+def test_division_by_a_constant_is_bounded_and_anything_else_is_refused():
+    third = enclose(Dynamics(lambda states, _: states / 3, dim=1), some(1, 1), torch.zeros(1, 1).double())
+    exact = Fraction(float(some(1, 1))) / 3
+    assert abs(Fraction(float(third.value.mid)) - exact) <= Fraction(float(third.value.rad))
+    assert abs(Fraction(float(third.slope.mid)) - Fraction(1, 3)) <= Fraction(float(third.slope.rad))
+    for step, message in [
+        (lambda x, _: x / 0, "divides by zero"),
+        (lambda x, _: x / x, "constant divisor"),
+        (lambda x, _: x**2, "without a known bound"),
+        (lambda x, _: x.norm(dim=1), "without a known bound"),
+        (lambda x, _: torch.div(x, x), "constant divisor"),
+    ]:
+        with pytest.raises(EnclosureError, match=message):
+            enclose(Dynamics(step, dim=1), some(1, 1), torch.zeros(1, 1).double())

@@ -1,0 +1,172 @@
+import json
+import resource
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from interp._version import __version__
+from interp.cli import main
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """The command in this process, inside an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["interp", *map(str, words)])
+        code = 0
+        try:
+            main()
+        except SystemExit as left:
+            code = left.code or 0
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Files that a user may give."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        gru, rnn = nn.GRU(3, 4), nn.RNN(3, 4)
+    torch.save(gru.state_dict(), tmp_path / "gru.pt")
+    torch.save(gru, tmp_path / "module.pt")
+    torch.save(rnn.state_dict(), tmp_path / "rnn.pt")
+    torch.save({"A": torch.ones(2) / 2, "W": torch.zeros(2, 2), "h": torch.ones(2)}, tmp_path / "al.pt")
+    torch.save({"W": torch.eye(2), "W_in": torch.ones(2, 1)}, tmp_path / "rate.pt")
+    torch.save({"w": torch.zeros(2, 2)}, tmp_path / "keys.pt")
+    bad = {**gru.state_dict(), "weight_hh_l0": torch.full((12, 4), torch.inf)}
+    torch.save(bad, tmp_path / "infinite.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "gru.pt").read_bytes()[:1000])
+    (tmp_path / "empty.pt").touch()
+    np.save(tmp_path / "x.npy", np.zeros((2, 5, 3)))
+    np.save(tmp_path / "wide.npy", np.zeros((2, 5, 4)))
+    np.save(tmp_path / "integers.npy", np.zeros((2, 5, 3), dtype=int))
+    np.save(tmp_path / "nothing.npy", np.zeros((0, 5, 3)))
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("absent.pt", "there is no file absent.pt"),
+        ("empty.pt", "empty.pt is empty"),
+        ("cut.pt", "cut.pt holds no weights that can be read, or is cut short"),
+        ("module.pt", "opening it would execute code: save the weights alone"),
+        ("keys.pt", "keys.pt is not recognised. It holds w (2, 2)."),
+        ("infinite.pt", "'weight_hh_l0' in infinite.pt has 48 of 48 values that are NaN or infinite"),
+        ("rnn.pt", "(--nonlinearity)"),
+        ("al.pt", "(--relu P)"),
+        ("rate.pt", "(--leak)"),
+        ("gru.pt --inputs wide.npy", "inputs have shape (runs, steps, 3) or (steps, 3), but (2, 5, 4) came"),
+        ("gru.pt --inputs integers.npy", "but int64 came"),
+        ("gru.pt --inputs nothing.npy", "the inputs are empty: shape (0, 5, 3)"),
+        ("gru.pt --inputs objects.npy", "objects.npy is no .npy array of numbers"),
+        ("gru.pt --inputs gru.pt", "gru.pt is no .npy array of numbers"),
+        ("gru.pt --inputs absent.npy", "there is no file absent.npy"),
+        ("gru.pt --model nowhere:Class", "nowhere:Class with {} cannot be built"),
+        ("gru.pt --kwargs [1]", "--kwargs is a JSON object"),
+        ("gru.pt --kwargs {", "--kwargs is not JSON"),
+        ("gru.pt --device nowhere", "device 'nowhere' cannot be used here"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_exit_2(run, weights, words, message):
+    code, out, err = run("report", *words.split())
+    assert code == 2 and out == ""
+    assert err.startswith("interp: ") and err.count("\n") == 1 and message in err and "Traceback" not in err
+    assert not (weights / "interp-report").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("reproduce nothing", "no case study 'nothing'; there are flip_flop_memory"),
+        ("reproduce flip_flop_memory --scale huge", "no scale 'huge'; there are tiny, quick, full"),
+        ("report", "Missing argument"),
+        ("report gru.pt --seed many", "Invalid value for '--seed'"),
+        ("frobnicate", "No such command 'frobnicate'"),
+    ],
+)
+def test_bad_usage_exits_2_too(run, words, message):
+    code, _, err = run(*words.split())
+    assert code == 2 and message in err and "Traceback" not in err
+
+
+def test_report_prints_the_page_and_writes_three_files(run, weights):
+    code, out, err = run("report", "gru.pt", "--inputs", "x.npy", "--out", "there", "--seed", 5)
+    assert (code, out, err) == (0, "there/report.html\n", "")
+    assert sorted(path.name for path in (weights / "there").iterdir()) == [
+        "arrays.safetensors",
+        "numbers.json",
+        "report.html",
+    ]
+    assert json.loads((weights / "there" / "numbers.json").read_text())["provenance"]["seed"] == "5"
+    code, out, _ = run("report", "al.pt", "--relu", 1, "--json")
+    answer = json.loads(out)
+    assert code == 0 and answer["path"] == "interp-report/al/report.html" and answer["failed"] == []
+    assert answer["sentences"][0].startswith("Under the held drive it keeps no memory")
+    code, out, _ = run("report", "module.pt", "--trust")
+    assert code == 0 and out == "interp-report/module/report.html\n"
+
+
+def test_a_failed_check_is_exit_3_and_names_the_first(run, monkeypatch):
+    from case_studies import flip_flop_memory
+    from interp.claims import Row
+    from interp.page import Report
+
+    row = Row("points", 27, "table 1", 26, 0, "a count")
+    monkeypatch.setattr(
+        type(flip_flop_memory.study), "run", lambda self, scale, folder: Report("short", (), (row,)).written(folder)
+    )
+    code, out, err = run("reproduce", "flip_flop_memory", "--out", "there")
+    assert code == 3 and out == "there/report.html\n"
+    assert err == "interp: 1 failed or different, the first: points: 26, the claim is 27\n"
+
+
+def test_our_own_faults_are_exit_1_and_interruptions_130(run, weights, monkeypatch):
+    import interp.plans
+
+    def fails(*_, **__):
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(interp.plans, "report", fails)
+    assert run("report", "gru.pt") == (
+        1,
+        "",
+        "interp: RuntimeError: two lines (our fault; interp --debug ... shows where)\n",
+    )
+    with pytest.raises(RuntimeError, match="two"):
+        run("--debug", "report", "gru.pt")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(interp.plans, "report", interrupted)
+    code, _, err = run("report", "gru.pt")
+    assert code == 130 and "Traceback" not in err
+
+
+def test_cases_and_version(run):
+    code, out, _ = run("cases")
+    assert code == 0 and out == "flip_flop_memory\tThree-bit flip-flop: is the memory a fixed point?\n"
+    assert "Sussillo" in json.loads(run("cases", "--json")[1])["flip_flop_memory"]["citation"]
+    assert run("--version")[:2] == (0, f"interp-dynamics {__version__}\n")
+
+
+def test_help_is_cheap():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", "from interp.cli import main; main()", "--help"], capture_output=True, text=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0 and "reproduce" in done.stdout
+    # CPU time, not wall time, so that a busy machine does not matter; the aim of 0.4 s with a factor of two for slow ones
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.8
