@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -194,15 +193,6 @@ def sorted_eigenvalues(slopes: Tensor) -> np.ndarray:
     values = np.linalg.eigvals(slopes.double().cpu().numpy()).astype(np.complex128)
     order = np.lexsort((-values.imag, -np.abs(values).round(12)), axis=-1)
     return np.take_along_axis(values, order, axis=-1)
-
-
-def ended(outcomes: tuple[Outcome, ...]) -> str:
-    """ "61 of 64 starts converged, 3 ran out of steps": the success count first."""
-    counts = Counter(outcomes)
-    others = "".join(
-        f", {count} {outcome.value}" for outcome, count in counts.items() if outcome is not Outcome.CONVERGED
-    )
-    return f"{counts[Outcome.CONVERGED]} of {len(outcomes)} starts converged{others}"
 
 
 def _searched(

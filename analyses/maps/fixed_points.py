@@ -10,6 +10,7 @@ Takes (dynamics, starts (starts, dim)); costs some 10 to 30 Jacobians of the sta
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ import torch
 from jaxtyping import Complex, Float, Int
 
 from analyses.maps._plot import plot_eigenvalues
-from analyses.maps._roots import DampedNewton, ended, find_roots, index_checks, sorted_eigenvalues
+from analyses.maps._roots import DampedNewton, find_roots, index_checks, sorted_eigenvalues
 from analyses.maps._starts import drawn_starts
 from analyses.result import Check, Outcome, Result, counted
 from hooks.dynamics import Dynamics, autonomous
@@ -68,8 +69,16 @@ class FixedPoints(Result):
 
     def summary(self) -> str:
         """How many starts converged, onto what, and what the others did."""
+        converged = self.outcomes.count(Outcome.CONVERGED)
+        stray = Counter(outcome.value for outcome in self.outcomes if outcome is not Outcome.CONVERGED)
         return (
-            f"{ended(self.outcomes)} onto {counted(len(self.points), 'fixed point')}, {int(self.stable.sum())} stable"
+            f"{converged} of {len(self.outcomes)} starts converged"
+            + (
+                f" onto {counted(len(self.points), 'fixed point')}, {int(self.stable.sum())} stable"
+                if converged
+                else ""
+            )
+            + "".join(f"; {count} {ending}" for ending, count in stray.items())
             + (f"; {self.extra_starts} further starts were added" if self.extra_starts else "")
         )
 

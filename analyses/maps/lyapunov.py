@@ -35,6 +35,7 @@ WIDEST_DETERMINANT = 64  # the sum rule costs a determinant a step; wider maps g
 GROWS = 1.2  # times further out, quarter after quarter of a run: on the way to infinity (a drift: 1.5, then 1.33)
 SHORTEST = 64  # steps below which quarters say nothing
 SURE = 3.0  # standard errors that a verdict must clear
+FLOOR = 1e-9  # no exponent is claimed to be known better: a thousand steps of rounding
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +89,7 @@ class LyapunovSpectrum(Result):
             return f"0 of {len(self.attractor)} starts stay bounded"
         text = f"{bounded} of {len(self.attractor)} starts stay bounded, on {counted(len(self.sizes), 'attractor')}"
         leading = [
-            f"{row[0]:+.3g} ± {_spelled(error[0])} ({verdict}, {counted(int(size), 'start')})"
+            f"{row[0]:+.3g} ± {np.maximum(error[0], FLOOR):.1g} ({verdict}, {counted(int(size), 'start')})"
             for row, error, verdict, size in zip(
                 self.exponents, self.standard_errors, self.verdicts, self.sizes, strict=True
             )
@@ -306,7 +307,7 @@ def _spectrum(
         if determinants is not None and np.isfinite(mean).all():
             expected = float(determinants[members].mean())
             # rounding of k logarithms a step, and of the smallest stretch, which is good to eps times the largest
-            allowed = max(1e-9, 1e3 * eps) * max(1.0, float(np.abs(mean).sum()))
+            allowed = max(FLOOR, 1e3 * eps) * max(1.0, float(np.abs(mean).sum()))
             allowed += k * eps * float(np.exp(min(np.ptp(mean) * dt, 700.0))) / dt
             checks.append(
                 Check(f"sum of exponents, attractor {group + 1}: mean ln |det J|", expected, float(mean.sum()), allowed)
@@ -336,16 +337,12 @@ def _standard_error(means: np.ndarray) -> np.ndarray:
 
 def _verdict(leading: float, error: float, resting: bool) -> str:
     """What the leading exponent says, when it clears its doubt."""
-    doubt = max(SURE * error, 1e-9)
+    doubt = max(SURE * error, FLOOR)
     if leading > doubt:
         return "an unstable rest or cycle, never left" if resting else "chaotic"
     if leading < -doubt:
         return "stable"
     return "zero within its error: quasi-periodic, or undecided"
-
-
-def _spelled(error: float) -> str:
-    return "< 1e-9" if error < 1e-9 else f"{error:.1g}"
 
 
 def _kaplan_yorke(exponents: np.ndarray) -> float:

@@ -143,6 +143,15 @@ def test_a_slow_passage_is_no_fixed_point():
     assert set(found.outcomes) <= {Outcome.STUCK, Outcome.OUT_OF_STEPS}
 
 
+def test_the_summary_says_how_each_start_ended():
+    """x' = x - (x - 2)(x^2 + 0.01) / 10 rests at 2 alone, and slows near 0."""
+    found = find_fixed_points(Dynamics(lambda x, _: x - (x - 2) * (x**2 + 0.01) / 10, dim=1), [[2.1], [1.9], [-0.1]])
+    assert found.points[:, 0] == pytest.approx([2.0], abs=1e-12)
+    assert found.summary() == (
+        "2 of 3 starts converged onto 1 fixed point, 1 stable; 1 came to rest where the map moves slowly, not on a fixed point"
+    )
+
+
 def test_later_rounds_do_not_renumber_where_a_start_landed():
     starts = 2 * torch.rand(40, 3, generator=torch.Generator().manual_seed(2)).double() - 1
     alone, all_rounds = find_fixed_points(bits(3), starts, rounds=0), find_fixed_points(bits(3), starts)
