@@ -60,7 +60,7 @@ def report(
     trust: Annotated[bool, typer.Option("--trust", help="Open a file that executes code. Only for your own.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Analyse a trained recurrent network and write a page that says how it works."""
+    """Write the account of a trained recurrent network."""
     from hooks.errors import InputError
 
     options: Any = {}
@@ -116,7 +116,7 @@ def reproduce(
     out: Annotated[Path | None, typer.Option(help="Folder to write; interp-report/NAME when left out.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run a case study and write its page, claims beside measurements."""
+    """Run a case study, claims beside measurements."""
     import importlib
 
     study = importlib.import_module("case_studies").load(name)
