@@ -200,3 +200,21 @@ def test_refusals_say_what_came_and_what_to_do():
         tape.trajectory("rnn")
     with pytest.raises(CaptureError, match="nothing was captured at 'layers"):
         tape["layers.0.h"]
+
+
+@pytest.mark.filterwarnings("ignore")  # transformers' own, on import
+def test_sites_of_a_transformer_bridge_hold_the_residual_stream_of_the_model_beneath():
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=16, n_head=2, n_positions=8, vocab_size=20)).eval()
+        tokens = torch.randint(20, (3, 7))
+    with torch.no_grad():
+        streams = model(tokens, output_hidden_states=True).hidden_states
+        bridge = build_bridge_from_module(model, "GPT2LMHeadModel", hf_config=model.config)
+        with capture(bridge, ["blocks.0.hook_in", "blocks.1.hook_in"]) as tape:
+            bridge(tokens)
+    for block in (0, 1):
+        assert (tape[f"blocks.{block}.hook_in"] - streams[block]).abs().max() < 1e-6  # float32 rounding
