@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -90,6 +91,12 @@ class Enclosure:
             )
         return rule(*args, **(kwargs or {}))
 
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Methods of a tensor, as in states.tanh()."""
+        if name.startswith("_") or name not in RULES:
+            raise AttributeError(f"no rigorous bound is known for the method {name!r}")
+        return partial(RULES[name], self)
+
     @property
     def shape(self) -> torch.Size:
         return self.value.mid.shape
@@ -130,14 +137,29 @@ class Enclosure:
     __radd__ = __add__
     __rmul__ = __mul__
 
+    def __pow__(self, exponent: Any) -> Enclosure:
+        if not isinstance(exponent, int) or exponent < 1:
+            raise EnclosureError(f"powers are bounded for whole exponents from 1 on, not {exponent}")
+        power = self
+        for _ in range(exponent - 1):
+            power = power * self
+        return power
+
+    def __matmul__(self, other: Any) -> Enclosure:
+        if isinstance(other, Enclosure) or other.ndim != 2:
+            raise EnclosureError("a matrix product is bounded for a moving state times a fixed matrix only")
+        return _linear(self, other.mT)
+
     def __getitem__(self, where: Any) -> Enclosure:
         if (
             not isinstance(where, tuple)
             or len(where) != 2
             or where[0] not in (Ellipsis, slice(None))
-            or not isinstance(where[1], slice)
+            or not isinstance(where[1], slice | int)
         ):
-            raise EnclosureError(f"a step may slice units, as in states[..., a:b], but indexes with {where}")
+            raise EnclosureError(
+                f"a step may index units, as in states[..., a:b] or states[:, a], but not with {where}"
+            )
         return Enclosure(self.value[:, where[1]], self.slope[:, where[1]])
 
 
@@ -170,7 +192,7 @@ def enclose(dynamics: Dynamics, center: Tensor, radius: Tensor, drive: Any = Non
             after: Any = dynamics.step(state, drive)  # stands in for a tensor
     except (TypeError, AttributeError) as error:  # what an enclosure has no answer to
         raise EnclosureError(f"a step of {dynamics.name!r} uses an operation without a known bound: {error}") from None
-    if not isinstance(after, Enclosure):
+    if not isinstance(after, Enclosure) or after.shape != center.shape:
         raise EnclosureError(f"a step of {dynamics.name!r} does not pass its state through the known operations")
     return after
 
@@ -193,12 +215,16 @@ def _column(ball: Ball) -> Ball:
 
 def _constant(value: Any, like: Enclosure) -> Ball:
     tensor = torch.as_tensor(value, dtype=torch.float64, device=like.value.mid.device)
-    return Ball.exact(tensor.expand(like.shape[-1]) if tensor.ndim == 0 else tensor)
+    if tensor.ndim > len(like.shape) or torch.broadcast_shapes(tensor.shape, like.shape) != like.shape:
+        raise EnclosureError(f"a constant of shape {tuple(tensor.shape)} would widen a state of {tuple(like.shape)}")
+    return Ball.exact(tensor)
 
 
 def _linear(state: Any, W: Tensor, b: Tensor | None = None) -> Enclosure:
     if not isinstance(state, Enclosure) or isinstance(W, Enclosure) or isinstance(b, Enclosure):
         raise EnclosureError("linear is bounded for fixed weights and a moving state only")
+    if len(state.shape) != 2:
+        raise EnclosureError("linear is bounded for whole states (batch, units) only")
     weights = Ball.exact(W.mT)
     value = state.value @ weights
     return Enclosure(value if b is None else value + Ball.exact(b), Ball.exact(W) @ state.slope)
@@ -226,6 +252,22 @@ def log_one_plus_exp(value: Tensor) -> Tensor:
     return torch.logaddexp(value, torch.zeros_like(value))
 
 
+def _exp(state: Enclosure) -> Enclosure:
+    after = state.value.through(torch.exp)
+    return Enclosure(after, _column(after) * state.slope)
+
+
+def _wave(function: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor]) -> Callable[[Enclosure], Enclosure]:
+    """sin and cos: both they and their slopes move by no more than their argument."""
+
+    def bounded(state: Enclosure) -> Enclosure:
+        angle = state.value
+        slack = angle.rad + ULPS * EPS
+        return Enclosure(_widened(function(angle.mid), slack), _column(_widened(slope(angle.mid), slack)) * state.slope)
+
+    return bounded
+
+
 def _relu(state: Enclosure) -> Enclosure:
     low, high = _down(state.value.mid - state.value.rad), _up(state.value.mid + state.value.rad)
     on, off = (low > 0).to(low), (high <= 0).to(low)
@@ -239,12 +281,22 @@ def _one_minus_square(ball: Ball) -> Ball:
 
 
 def _cat(parts: Any, dim: int = 0) -> Enclosure:
-    if dim not in (-1, 1) or not all(isinstance(part, Enclosure) for part in parts):
-        raise EnclosureError("cat is bounded for parts of the state along the unit axis only")
+    return _joined(parts, dim, torch.cat, "cat")
+
+
+def _stack(parts: Any, dim: int = 0) -> Enclosure:
+    return _joined(parts, dim, torch.stack, "stack")
+
+
+def _joined(parts: Any, dim: int, join: Callable[..., Tensor], name: str) -> Enclosure:
+    """Parts side by side along the unit axis; those of ``stack`` are single units, (batch,)."""
+    single = 1 if name == "stack" else 2
+    if dim not in (-1, 1) or not all(isinstance(part, Enclosure) and len(part.shape) == single for part in parts):
+        raise EnclosureError(f"{name} is bounded for parts of the state along the unit axis only")
     return Enclosure(
-        Ball(torch.cat([p.value.mid for p in parts], 1), torch.cat([p.value.rad for p in parts], 1)),
-        Ball(torch.cat([p.slope.mid for p in parts], 1), torch.cat([p.slope.rad for p in parts], 1)),
-    )
+        *(Ball(*(join([getattr(ball, side) for ball in balls], 1) for side in ("mid", "rad")))
+          for balls in ([part.value for part in parts], [part.slope for part in parts]))
+    )  # fmt: skip
 
 
 def _swapped(rule: Callable[[Enclosure, Any], Enclosure]) -> Callable[[Any, Any], Enclosure]:
@@ -259,7 +311,11 @@ _ADD, _MUL = _swapped(Enclosure.__add__), _swapped(Enclosure.__mul__)
 
 RULES: Mapping[str, Callable[..., Any]] = {
     "linear": _linear, "tanh": _tanh, "sigmoid": _sigmoid, "softplus": _softplus, "relu": _relu,
-    "cat": _cat, "add": _ADD, "mul": _MUL, "sub": _sub, "neg": Enclosure.__neg__, "div": Enclosure.__truediv__,
+    "exp": _exp, "sin": _wave(torch.sin, torch.cos), "cos": _wave(torch.cos, lambda angle: -torch.sin(angle)),
+    "silu": lambda state, **_: state * _sigmoid(state), "square": lambda state: state * state,
+    "pow": Enclosure.__pow__, "__pow__": Enclosure.__pow__, "matmul": Enclosure.__matmul__,
+    "__matmul__": Enclosure.__matmul__, "cat": _cat, "stack": _stack,
+    "add": _ADD, "mul": _MUL, "sub": _sub, "neg": Enclosure.__neg__, "div": Enclosure.__truediv__,
     "__add__": _ADD, "__radd__": _ADD, "__mul__": _MUL, "__rmul__": _MUL, "__sub__": _sub,
     "__rsub__": lambda first, second: second - first, "rsub": lambda first, second: second - first,
 }  # fmt: skip

@@ -52,7 +52,7 @@ class Certificates(Result):
     overlapping
         Pairs of proved balls that meet: they may hold one and the same point.
     checks
-        Every point is proved; the proved ones are different points.
+        No two proved balls meet, so the proved points are different points.
     """
 
     radii: Float[np.ndarray, " found"]

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from hooks.dynamics import Dynamics
-from hooks.enclosure import Ball, enclose, log_one_plus_exp
+from hooks.enclosure import EPS, ULPS, Ball, enclose, log_one_plus_exp
 from hooks.errors import EnclosureError
 from hooks.families import LeakyRate, PiecewiseLinear, recurrent
 from hooks.tangent import jacobian
+from tests.known import henon
 
 
 def seeded(make):
@@ -36,6 +37,14 @@ MAPS = {
         LeakyRate(some(5, 5), some(5, 2), some(5), torch.tensor(0.3), "sigmoid").dynamics().hold([1.0, 2.0])
     ),
     "almost linear": lambda: PiecewiseLinear(some(5), some(5, 5), some(5), 2).dynamics(),
+    "henon": henon,
+    "waves and powers": lambda: Dynamics(
+        lambda x, _: torch.stack(
+            [torch.sin(x[:, 0]) * x[:, 1] ** 3, torch.cos(x[..., 1]) - torch.exp(x[:, 0])], dim=-1
+        ),
+        dim=2,
+    ),
+    "silu after a matrix": lambda: Dynamics(lambda x, _: nn.functional.silu(x @ some(3, 3)) + x.square() * 0.1, dim=3),
     "gru twice": lambda: recurrent(seeded(lambda: nn.GRU(2, 5))).hold([0.3, -0.2]).iterated(2),
 }
 
@@ -90,23 +99,27 @@ def test_elementary_functions_stay_within_the_assumed_rounding():
         for function, exact in (
             (torch.tanh, mpmath.tanh),
             (torch.sigmoid, lambda x: 1 / (1 + mpmath.exp(-x))),
+            (torch.exp, mpmath.exp),
             (log_one_plus_exp, lambda x: mpmath.log1p(mpmath.exp(x))),
         ):
             ball = Ball.exact(points).through(function)
             for point, mid, rad in zip(points.tolist(), ball.mid.tolist(), ball.rad.tolist(), strict=True):
                 assert abs(exact(mpmath.mpf(point)) - mpmath.mpf(mid)) <= mpmath.mpf(rad)
+        for function, exact in ((torch.sin, mpmath.sin), (torch.cos, mpmath.cos)):
+            for point, value in zip(points.tolist(), function(points).tolist(), strict=True):
+                assert abs(exact(mpmath.mpf(point)) - mpmath.mpf(value)) <= ULPS * EPS
 
 
 def test_an_unknown_operation_is_refused_by_name():
-    with pytest.raises(EnclosureError, match="'sin'"):
-        enclose(Dynamics(lambda states, _: torch.sin(states), dim=2), some(1, 2), torch.zeros(1, 2).double())
+    with pytest.raises(EnclosureError, match="'erf'"):
+        enclose(Dynamics(lambda states, _: torch.erf(states), dim=2), some(1, 2), torch.zeros(1, 2).double())
     with pytest.raises(EnclosureError, match="float64"):
         enclose(
             Dynamics(lambda states, _: states, dim=2, dtype=torch.float32),
             some(1, 2),
             torch.zeros(1, 2).double(),
         )
-    with pytest.raises(EnclosureError, match="indexes with"):
+    with pytest.raises(EnclosureError, match="but not with"):
         enclose(Dynamics(lambda states, _: states[0], dim=2), some(1, 2), torch.zeros(1, 2).double())
 
 
@@ -118,7 +131,11 @@ def test_division_by_a_constant_is_bounded_and_anything_else_is_refused():
     for step, message in [
         (lambda x, _: x / 0, "divides by zero"),
         (lambda x, _: x / x, "constant divisor"),
-        (lambda x, _: x**2, "without a known bound"),
+        (lambda x, _: x**0.5, "whole exponents from 1 on, not 0.5"),
+        (lambda x, _: x**0, "whole exponents"),
+        (lambda x, _: x + torch.ones(2), "would widen a state"),
+        (lambda x, _: x[:, 0], "does not pass its state"),
+        (lambda x, _: torch.stack([x, x], dim=1), "stack is bounded for parts"),
         (lambda x, _: x.norm(dim=1), "without a known bound"),
         (lambda x, _: torch.div(x, x), "constant divisor"),
     ]:
