@@ -81,5 +81,5 @@ class PiecewiseLinear:
             jacobian=jacobian,
             push=push,
             readout=lambda states: states[..., :outputs],
-            fingerprint=digest(A, W, h, self.relu),
+            fingerprint=digest(A, W, h, self.relu, outputs),
         )

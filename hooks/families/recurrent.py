@@ -133,7 +133,7 @@ def recurrent(
         push=push,
         readout=None if readout is None else _linear_readout(readout, slice(h_dim - units, h_dim), dtype, device),
         box=box,
-        fingerprint=digest(cell, *(w for layer in layers for w in vars(layer).values())),
+        fingerprint=digest(cell, *(w for layer in layers for w in vars(layer).values()), *_weights_of(readout)),
     )
 
 
@@ -261,7 +261,7 @@ class LeakyRate:
             push=push,
             readout=readout,
             box=box,
-            fingerprint=digest(self.nonlinearity, W, W_in, b, a),
+            fingerprint=digest(self.nonlinearity, W, W_in, b, a, self.W_out, self.b_out),
         )
 
 
@@ -287,6 +287,10 @@ def digest(*settings: Any) -> str:
         else:
             sha.update(repr(setting).encode())
     return sha.hexdigest()[:16]
+
+
+def _weights_of(readout: nn.Linear | None) -> tuple[Tensor, ...]:
+    return () if readout is None else tuple(readout.parameters())
 
 
 def _linear_readout(readout: nn.Linear, where: slice, dtype: torch.dtype, device: str) -> Callable[[Tensor], Tensor]:

@@ -69,5 +69,5 @@ def stepped(
         dtype=dtype,
         device=device,
         readout=None if W is None else lambda states: nn.functional.linear(states, W, b),
-        fingerprint=digest(type(module).__name__, *twin.state_dict().values()),
+        fingerprint=digest(type(module).__name__, *twin.state_dict().values(), W, b),
     )
