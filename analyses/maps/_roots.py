@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,11 +75,12 @@ def find_roots(
     rounds: int,
     generator: torch.Generator,
     watch: Watch,
+    images: Callable[[Tensor], Tensor] | None = None,
 ) -> Roots:
     """Every root reached from the starts, and from further ones in the trapping box.
 
     Rounds of fresh starts go on while the index sum fails or the last round still found a new root; a map without a
-    known trapping box gets none.
+    known trapping box gets none. ``images`` carries roots to others (along their cycles): each round starts from them too.
     """
     box = trapping_box(dynamics)
     states, residuals, ended_as = _searched(dynamics, starts, method, tolerance, box, watch)
@@ -88,7 +89,8 @@ def find_roots(
     extra = 0
     for _ in range(rounds if box is not None else 0):
         assert box is not None
-        fresh = fresh_starts(dynamics, box, roots, max(128, len(starts) // 2), generator)
+        fresh = fresh_starts(dynamics, box, roots, max(256, len(starts) // 2), generator)
+        fresh = fresh if images is None else torch.cat([fresh, images(roots)])
         found, sizes, _ = _searched(dynamics, fresh, method, tolerance, box, watch)
         extra += len(fresh)
         before = len(roots)

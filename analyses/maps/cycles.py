@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,7 +133,12 @@ def find_cycles(
     generator = generator or torch.Generator().manual_seed(0)
     first = drawn_starts(dynamics, starts, around, generator)
 
-    known = first[:0]  # roots of smaller periods: roots of their multiples too, and hard to reach through F^k
+    method = method or DampedNewton()
+    search = partial(
+        find_roots, method=method, tolerance=tolerance, apart=apart, rounds=rounds, generator=generator, watch=watch
+    )
+    # roots of smaller periods, those of F first: roots of their multiples too, and hard to reach through F^k
+    known = search(dynamics, first).states
     orbits: list[Tensor] = []
     hits: list[int] = []
     multipliers: list[np.ndarray] = []
@@ -140,16 +146,7 @@ def find_cycles(
     checks: list[Check] = []
     for k in wanted:
         power = dynamics.iterated(k)
-        roots = find_roots(
-            power,
-            torch.cat([known, first]),
-            method=method or DampedNewton(),
-            tolerance=tolerance,
-            apart=apart,
-            rounds=rounds,
-            generator=generator,
-            watch=watch,
-        )
+        roots = search(power, torch.cat([known, first]), images=partial(_images, dynamics, k))
         known = torch.cat([known, roots.states])
         prime = torch.tensor([_minimal_period(dynamics, x, k, apart) == k for x in roots.states], dtype=torch.bool)
         found, counts = _up_to_phase(dynamics, roots.states[prime], roots.hits[prime], k, apart)
@@ -178,6 +175,16 @@ def find_cycles(
         lower=np.array(lower, dtype=np.int64),
         checks=tuple(checks),
     )
+
+
+def _images(dynamics: Dynamics, k: int, states: Tensor) -> Tensor:
+    """Where these states are after 1 to k - 1 steps."""
+    carried = []
+    with torch.no_grad():
+        for _ in range(k - 1):
+            states = dynamics(states)
+            carried.append(states)
+    return torch.cat(carried)
 
 
 def _minimal_period(dynamics: Dynamics, root: Tensor, k: int, apart: float) -> int:
