@@ -1,4 +1,4 @@
-"""Roots of F(x) = x for many starts at once, and whether all are there: shared by fixed points and cycles."""
+"""Roots of G(X) = 0 for many starts at once, and whether all are there: shared by fixed points and cycles."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 from torch import Tensor
 
+from analyses.maps._equations import ENTRIES, STORED, WIDEST_DENSE, Equation, anderson, fixed_point_equation, polished
 from analyses.maps._starts import fresh_starts, trapping_box
 from analyses.result import Check, Outcome
 from hooks.dynamics import Box, Dynamics
 from hooks.errors import InputError
-from hooks.tangent import jacobian
+from hooks.tangent import jacobian, push
 from hooks.watch import Watch
 
-ENTRIES = 1 << 22  # Jacobian entries held at once: 32 MB in float64, a few cache-sized copies of it in flight
 DEGENERATE = 1e-7  # |1 - eigenvalue| below this: the sign of det(I - DF) is not trusted
 STAGNANT = 30  # trials without a fall of |G| by a tenth after which a start is called stuck
+WIDEST_SPECTRUM = 256  # units; of wider maps the leading eigenvalues are taken
+LEADING = 16  # of them
+WIDEST_INDEX = (
+    512  # units; wider maps go without an index sum, which costs a determinant and the eigenvalues of a point
+)
 
 
 @dataclass(frozen=True)
@@ -44,23 +50,24 @@ class DampedNewton:
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """All starts after one more trial each."""
+    """All starts after one more trial of those that are searching."""
 
-    states: Tensor  # (starts, dim)
-    residuals: Tensor  # (starts,) |F(x) - x|
+    states: Tensor  # (starts, unknowns)
+    residuals: Tensor  # (starts,) |G|
     damping: Tensor  # (starts,)
     idle: Tensor  # (starts,) trials since |G| last fell by a tenth
-    active: Tensor  # indices still searching
+    trials: Tensor  # (starts,)
 
 
 @dataclass(frozen=True, eq=False)
 class Roots:
     """Distinct roots, and what each given start did."""
 
-    states: Tensor  # (found, dim), polished
+    states: Tensor  # (found, unknowns), polished
     residuals: Tensor  # (found,)
     hits: Tensor  # (found,) starts that ended there
     landed: Tensor  # (given starts,) root or -1
+    drives: Tensor  # (found, inputs) each root's own, no columns when the map has none
     outcomes: tuple[Outcome, ...]  # of the given starts
     extra_starts: int
 
@@ -75,31 +82,46 @@ def find_roots(
     rounds: int,
     generator: torch.Generator,
     watch: Watch,
+    drives: Tensor | None = None,
+    within: Box | None = None,
+    equation: Equation | None = None,
     images: Callable[[Tensor], Tensor] | None = None,
 ) -> Roots:
-    """Every root reached from the starts, and from further ones in the trapping box.
+    """Every fixed point of the map reached from the starts, and from further ones in the trapping box.
 
-    Rounds of fresh starts go on while the index sum fails or the last round still found a new root; a map without a
-    known trapping box gets none. ``images`` carries roots to others (along their cycles): each round starts from them too.
+    Rounds of fresh starts go on while the index sum fails or the last round still found a new root; without a known trapping
+    box they are drawn ``within`` another one and only the second holds, without any there are none. While the sum fails, so
+    that a root is missing, every other fresh start is pushed away from the known ones (deflation). ``images`` carries roots to
+    others (along their cycles): each round starts from them too. ``equation`` has the map's fixed points as its roots;
+    F(x) = x when left out. With ``drives`` (starts, inputs) each start has its own map; roots under different drives are
+    different, and no rounds are added.
     """
-    box = trapping_box(dynamics)
-    states, residuals, ended_as = _searched(dynamics, starts, method, tolerance, box, watch)
-    roots, group, hits = _distinct(dynamics, states, residuals, tolerance, apart, box)
+    equation = equation or fixed_point_equation(dynamics, drives)
+    box = trapping_box(dynamics, drives)
+    states, residuals, ended_as = searched(equation, starts, method, tolerance, box, watch)
+    roots, group, hits, firsts = distinct(equation, states, residuals, tolerance, apart, box, drives)
     landed = group.clone()
-    extra = 0
-    for _ in range(rounds if box is not None else 0):
-        assert box is not None
-        fresh = fresh_starts(dynamics, box, roots, max(256, len(starts) // 2), generator)
+    counted = box is not None and drives is None and dynamics.dim <= WIDEST_INDEX
+    extra, total = 0, index_total(dynamics, roots) if counted else None
+    drawn_in = box if box is not None else within
+    for _ in range(rounds if drawn_in is not None and drives is None and (counted or box is None) else 0):
+        assert drawn_in is not None
+        fresh = fresh_starts(dynamics, drawn_in, roots, max(256, len(starts) // 2), generator, traps=box is not None)
         fresh = fresh if images is None else torch.cat([fresh, images(roots)])
-        found, sizes, _ = _searched(dynamics, fresh, method, tolerance, box, watch)
+        if total in (1.0, None):
+            found, sizes, _ = searched(equation, fresh, method, tolerance, box, watch)
+        else:
+            plain = searched(equation, fresh[::2], method, tolerance, box, watch)
+            pushed = searched(equation, fresh[1::2], method, tolerance, box, watch, avoid=roots)
+            found, sizes = torch.cat([plain[0], pushed[0]]), torch.cat([plain[1], pushed[1]])
         extra += len(fresh)
         before = len(roots)
         merged = torch.cat([roots, found[sizes <= tolerance]])
-        roots, group, counts = _distinct(dynamics, merged, torch.zeros(len(merged)).to(merged), tolerance, apart, box)
+        roots, _, counts, _ = distinct(equation, merged, torch.zeros(len(merged)).to(merged), tolerance, apart, box)
         # known roots come first in the merge, so each keeps its number
         counts[:before] += hits - 1
-        hits = counts
-        if len(roots) == before and index_total(dynamics, roots) in (1.0, None):
+        hits, total = counts, index_total(dynamics, roots) if counted else None
+        if len(roots) == before and total in (1.0, None):
             break
 
     order = hits.argsort(descending=True, stable=True)
@@ -107,136 +129,209 @@ def find_roots(
     rank[order] = torch.arange(len(order), device=order.device)
     landed = torch.where(landed >= 0, rank[landed.clamp(min=0)] if len(order) else landed, landed)
     roots = roots[order]
-    return Roots(roots, _gaps(dynamics, roots).norm(dim=1), hits[order], landed, ended_as, extra)
+    own = roots.new_zeros(len(roots), 0) if drives is None else drives[firsts[order]]
+    rows = order if drives is None else firsts[order]
+    return Roots(roots, equation.gaps(roots, rows).norm(dim=1), hits[order], landed, own, ended_as, extra)
 
 
 def sweeps(
-    dynamics: Dynamics, starts: Tensor, *, method: DampedNewton, tolerance: float, box: Box | None
+    equation: Equation,
+    starts: Tensor,
+    *,
+    method: DampedNewton,
+    tolerance: float,
+    box: Box | None,
+    avoid: Tensor | None = None,
 ) -> Iterator[Sweep]:
-    """Levenberg-Marquardt on G(x) = F(x) - x, each start with its own damping, kept inside the box if there is one.
+    """Levenberg-Marquardt on G, each start with its own damping, kept inside the box if there is one.
 
-    A trial solves (A'A + mu I) d = -A'G with A = DF - I, is accepted when |G| falls, and then mu falls; else it
-    rises. A start rests when |G| is at the tolerance, when it leaves every bound, or when trials keep failing.
+    A trial solves (A'A + mu I) d = -A'G, is accepted when |G| falls, and then mu falls; else it rises. A start rests when
+    |G| is at the tolerance, when it leaves every bound, or when trials keep failing. Roots to ``avoid`` multiply G by a
+    pole at the nearest one (deflation: Farrell, Birkisson, Funke, SIAM J. Sci. Comput. 37, 2015), which for
+    Newton's step is a factor 1 / (1 - d . grad ln m) by the Sherman-Morrison formula.
     """
+    pole = None if avoid is None or not len(avoid) else _pole(avoid)
     states = starts.clone() if box is None else torch.clamp(starts, *box)
-    gaps = _gaps(dynamics, states)
-    residuals = gaps.norm(dim=1)
+    every = torch.arange(len(states), device=states.device)
+    residuals = equation.gaps(states, every).norm(dim=1)
+    merits = residuals if pole is None else residuals * pole(states)[0]
     damping = torch.full_like(residuals, method.damping)
-    mark = residuals.clone()
-    idle = torch.zeros(len(states), dtype=torch.int64, device=states.device)
-    normals, gradients = _normal_equations(dynamics, states, gaps)
-    active = torch.arange(len(states), device=states.device)
-    for _ in range(method.steps):
-        if not len(active):
-            return
-        d = _solved(normals, gradients, damping[active] * residuals[active])
-        trial = states[active] + d
-        trial = trial if box is None else torch.clamp(trial, *box)
-        trial_gaps = _gaps(dynamics, trial)
-        size = trial_gaps.norm(dim=1)
-        better = size < residuals[active]
-        took, missed = active[better], active[~better]
-        states[took], residuals[took] = trial[better], size[better]
-        damping[took] = (damping[took] * 0.1).clamp(min=1e-12)
-        damping[missed] = (damping[missed] * 8).clamp(max=1e12)
-        progress = residuals < 0.9 * mark
-        mark = torch.where(progress, residuals, mark)
-        idle = torch.where(progress, 0, idle + 1)
-        normals[better], gradients[better] = _normal_equations(dynamics, trial[better], trial_gaps[better])
-        on = (residuals[active] > tolerance) & (idle[active] < STAGNANT) & torch.isfinite(residuals[active])
-        active, normals, gradients = active[on], normals[on], gradients[on]
-        yield Sweep(states, residuals, damping, idle, active)
+    mark = merits.clone()
+    idle = torch.zeros_like(every)
+    trials = torch.zeros_like(every)
+    for active in every.split(max(1, STORED // equation.stored)):
+        gaps = equation.gaps(states[active], active)
+        model = equation.model(states[active], gaps, active)
+        for _ in range(method.steps):
+            if not len(active):
+                break
+            d = equation.step(model, damping[active] * residuals[active])
+            if pole is not None:
+                d = d / (1 - (d * pole(states[active])[1]).sum(1)).clamp(min=0.1)[:, None]
+            trial = states[active] + d
+            trial = trial if box is None else torch.clamp(trial, *box)
+            trial_gaps = equation.gaps(trial, active)
+            sizes = trial_gaps.norm(dim=1)
+            trial_merits = sizes if pole is None else sizes * pole(trial)[0]
+            better = trial_merits < merits[active]
+            took, missed = active[better], active[~better]
+            states[took], residuals[took] = trial[better], sizes[better]
+            merits[took] = trial_merits[better]
+            damping[took] = (damping[took] * 0.1).clamp(min=1e-12)
+            damping[missed] = (damping[missed] * 8).clamp(max=1e12)
+            progress = merits[active] < 0.9 * mark[active]
+            mark[active] = torch.where(progress, merits[active], mark[active])
+            idle[active] = torch.where(progress, 0, idle[active] + 1)
+            trials[active] += 1
+            on = (residuals[active] > tolerance) & (idle[active] < STAGNANT) & torch.isfinite(residuals[active])
+            renew = better & on  # the others keep their model, or need none
+            if renew.any():
+                for part, new in zip(
+                    model, equation.model(trial[renew], trial_gaps[renew], active[renew]), strict=True
+                ):
+                    part[renew] = new
+            active, model = active[on], tuple(part[on] for part in model)
+            yield Sweep(states, residuals, damping, idle, trials)
 
 
-def polished(dynamics: Dynamics, states: Tensor, *, box: Box | None, steps: int = 6) -> tuple[Tensor, Tensor]:
-    """Newton's method from states that are almost roots, as long as |G| falls: (states, residuals)."""
-    gaps = _gaps(dynamics, states)
-    residuals = gaps.norm(dim=1)
-    eye = torch.eye(dynamics.dim).to(states)
-    for _ in range(steps):
-        A = jacobian(dynamics, states) - eye
-        d, failed = torch.linalg.solve_ex(A, gaps)
-        trial = torch.where((failed == 0)[:, None] & torch.isfinite(d).all(1, keepdim=True), states - d, states)
-        trial = trial if box is None else torch.clamp(trial, *box)
-        trial_gaps = _gaps(dynamics, trial)
-        better = trial_gaps.norm(dim=1) < residuals
-        if not better.any():
-            break
-        states = torch.where(better[:, None], trial, states)
-        gaps = torch.where(better[:, None], trial_gaps, gaps)
-        residuals = gaps.norm(dim=1)
-    return states, residuals
+def searched(
+    equation: Equation,
+    starts: Tensor,
+    method: DampedNewton,
+    tolerance: float,
+    box: Box | None,
+    watch: Watch,
+    avoid: Tensor | None = None,
+) -> tuple[Tensor, Tensor, tuple[Outcome, ...]]:
+    """Final states, residuals and outcomes of one round."""
+    if not len(starts):
+        return starts, starts.new_zeros(0), ()
+    batches = -(-len(starts) // max(1, STORED // equation.stored))
+    sweep = None
+    for sweep in watch(
+        sweeps(equation, starts, method=method, tolerance=tolerance, box=box, avoid=avoid), method.steps * batches
+    ):
+        pass
+    if sweep is None:
+        gaps = equation.gaps(starts, torch.arange(len(starts), device=starts.device)).norm(dim=1)
+        none = torch.zeros(len(starts), dtype=torch.int64)
+        sweep = Sweep(starts, gaps, gaps, none, none)
+
+    def outcome(residual: float, misses: int, trials: int) -> Outcome:
+        if residual <= tolerance:
+            return Outcome.CONVERGED
+        if not residual < float("inf"):
+            return Outcome.DIVERGED
+        if misses >= STAGNANT:
+            return Outcome.STUCK
+        return Outcome.OUT_OF_STEPS if trials >= method.steps else Outcome.OUT_OF_TIME
+
+    states, residuals = sweep.states, sweep.residuals
+    left = torch.nonzero((residuals > tolerance) & (sweep.idle >= STAGNANT))[:, 0]
+    if starts.shape[1] > WIDEST_DENSE and avoid is None and len(left):
+        tried, sizes = anderson(equation, states[left], left, box=box, tolerance=tolerance, steps=method.steps)
+        kept = sizes < residuals[left]
+        states[left[kept]], residuals[left[kept]] = tried[kept], sizes[kept]
+    rows = zip(residuals.tolist(), sweep.idle.tolist(), sweep.trials.tolist(), strict=True)
+    return states, residuals, tuple(outcome(*row) for row in rows)
+
+
+def distinct(
+    equation: Equation,
+    states: Tensor,
+    residuals: Tensor,
+    tolerance: float,
+    apart: float,
+    box: Box | None,
+    drives: Tensor | None = None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Distinct polished roots, the root of each state (-1: none), how many states share each, and the first of them."""
+    group = torch.full((len(states),), -1, dtype=torch.int64, device=states.device)
+    converged = torch.nonzero(residuals <= tolerance)[:, 0]
+
+    def key(points: Tensor, rows: Tensor) -> Tensor:
+        return points if drives is None else torch.cat([points, drives[rows]], 1)
+
+    first, owner = grouped(key(states[converged], converged), residuals[converged], apart)
+    rows = converged[first]
+    rooted, _ = polished(equation, states[rows], box=box, rows=rows)
+    # nearly degenerate roots come together only when polished; the order stays
+    second, merged = grouped(key(rooted, rows), torch.zeros(len(rooted)).to(rooted), apart)
+    group[converged] = merged[owner]
+    return rooted[second], group, torch.bincount(group[converged], minlength=len(second)), rows[second]
 
 
 def indices(dynamics: Dynamics, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """(sign det(I - DF), smallest |1 - eigenvalue|) of each fixed point; sign 0 where the point is degenerate."""
-    if not len(points):
-        return np.zeros(0, dtype=np.int64), np.zeros(0)
-    slope = jacobian(dynamics, points).double().cpu().numpy()
-    signs = np.linalg.slogdet(np.eye(dynamics.dim) - slope)[0]
-    margins = np.abs(1 - np.linalg.eigvals(slope)).min(axis=1)
+    parts = torch.arange(len(points), device=points.device).split(max(1, ENTRIES // dynamics.dim**2))
+    found = [indices_of(jacobian(dynamics, points[part])) for part in parts]
+    return np.concatenate([signs for signs, _ in found] or [np.zeros(0, dtype=np.int64)]), np.concatenate(
+        [margins for _, margins in found] or [np.zeros(0)]
+    )
+
+
+def indices_of(slopes: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """The same from the slopes (found, dim, dim)."""
+    matrices = slopes.double().cpu().numpy()
+    signs = np.linalg.slogdet(np.eye(matrices.shape[-1]) - matrices)[0]
+    margins = np.abs(1 - np.linalg.eigvals(matrices)).min(axis=1, initial=np.inf)
     return np.where(margins > DEGENERATE, signs, 0).astype(np.int64), margins
 
 
 def index_total(dynamics: Dynamics, points: Tensor) -> float | None:
-    """Sum of the indices, or None when a degenerate point leaves it undefined."""
+    """Sum of the indices, or None when a degenerate point leaves it undefined or the map is too wide for them."""
+    if dynamics.dim > WIDEST_INDEX:
+        return None
     signs, _ = indices(dynamics, points)
     return None if (signs == 0).any() else float(signs.sum())
 
 
 def index_checks(dynamics: Dynamics, points: Tensor, name: str = "F") -> tuple[Check, ...]:
-    """The index sum on the trapping box as a Check; none without a box or with a degenerate point."""
-    total = index_total(dynamics, points) if trapping_box(dynamics) is not None else None
+    """The index sum on the trapping box as a Check; none without a box, with a degenerate point, or for too wide a map."""
+    return index_check(index_total(dynamics, points) if trapping_box(dynamics) is not None else None, name)
+
+
+def index_check(total: float | None, name: str) -> tuple[Check, ...]:
+    """A Check of a sum that is known."""
     return () if total is None else (Check(f"index sum of {name} on its trapping box", 1.0, total, 0.0),)
 
 
 def sorted_eigenvalues(slopes: Tensor) -> np.ndarray:
     """Eigenvalues of (found, dim, dim) slopes, largest modulus first, conjugate pairs with the positive one first."""
-    values = np.linalg.eigvals(slopes.double().cpu().numpy()).astype(np.complex128)
+    return _by_modulus(np.linalg.eigvals(slopes.double().cpu().numpy()).astype(np.complex128))
+
+
+def eigenvalues_at(dynamics: Dynamics, points: Tensor, drives: Tensor | None = None) -> np.ndarray:
+    """(found, kept) eigenvalues of DF at points, largest modulus first: all up to ``WIDEST_SPECTRUM`` units, else the
+    ``LEADING`` ones by ARPACK from ``push`` alone, NaN where that did not converge to 1e-10 of their size."""
+    if dynamics.dim <= WIDEST_SPECTRUM:
+        parts = torch.arange(len(points), device=points.device).split(max(1, ENTRIES // dynamics.dim**2))
+        rows = [sorted_eigenvalues(jacobian(dynamics, points[p], None if drives is None else drives[p])) for p in parts]
+        return np.concatenate([*rows, np.zeros((0, dynamics.dim), dtype=np.complex128)])
+    values = np.full((len(points), LEADING), np.nan, dtype=np.complex128)
+    first = np.random.default_rng(0).standard_normal(dynamics.dim)
+    for row, point in enumerate(points):
+        drive = None if drives is None else drives[row : row + 1]
+
+        def times(v: np.ndarray, point: Tensor = point, drive: Tensor | None = drive) -> np.ndarray:
+            tangent = torch.as_tensor(v.reshape(1, -1, 1)).to(point)
+            return push(dynamics, point[None], tangent, drive)[1].double().cpu().numpy().ravel()
+
+        operator = LinearOperator((dynamics.dim, dynamics.dim), matvec=times, dtype=np.float64)
+        try:
+            found = eigs(operator, k=LEADING, v0=first, tol=1e-10, return_eigenvectors=False)
+        except ArpackNoConvergence as error:
+            found = error.eigenvalues
+        values[row, : len(found)] = _by_modulus(found[None])[0]
+    return values
+
+
+def _by_modulus(values: np.ndarray) -> np.ndarray:
     order = np.lexsort((-values.imag, -np.abs(values).round(12)), axis=-1)
     return np.take_along_axis(values, order, axis=-1)
 
 
-def _searched(
-    dynamics: Dynamics, starts: Tensor, method: DampedNewton, tolerance: float, box: Box | None, watch: Watch
-) -> tuple[Tensor, Tensor, tuple[Outcome, ...]]:
-    """Final states, residuals and outcomes of one round."""
-    if not len(starts):
-        return starts, starts.new_zeros(0), ()
-    sweep, taken = None, 0
-    for sweep in watch(sweeps(dynamics, starts, method=method, tolerance=tolerance, box=box), method.steps):
-        taken += 1
-    if sweep is None:
-        gaps = _gaps(dynamics, starts).norm(dim=1)
-        sweep = Sweep(starts, gaps, gaps, torch.zeros(len(starts), dtype=torch.int64), torch.arange(len(starts)))
-    unfinished = Outcome.OUT_OF_STEPS if taken == method.steps else Outcome.OUT_OF_TIME
-
-    def outcome(residual: float, misses: int) -> Outcome:
-        if residual <= tolerance:
-            return Outcome.CONVERGED
-        if not residual < float("inf"):
-            return Outcome.DIVERGED
-        return Outcome.STUCK if misses >= STAGNANT else unfinished
-
-    pairs = zip(sweep.residuals.tolist(), sweep.idle.tolist(), strict=True)
-    return sweep.states, sweep.residuals, tuple(outcome(*pair) for pair in pairs)
-
-
-def _distinct(
-    dynamics: Dynamics, states: Tensor, residuals: Tensor, tolerance: float, apart: float, box: Box | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Distinct polished roots, the root of each state (-1: none), and how many states share each."""
-    group = torch.full((len(states),), -1, dtype=torch.int64, device=states.device)
-    converged = torch.nonzero(residuals <= tolerance)[:, 0]
-    first, owner = _grouped(states[converged], residuals[converged], apart)
-    rooted, _ = polished(dynamics, states[converged][first], box=box)
-    # nearly degenerate roots come together only when polished; the order stays
-    second, merged = _grouped(rooted, torch.zeros(len(rooted)).to(rooted), apart)
-    group[converged] = merged[owner]
-    return rooted[second], group, torch.bincount(group[converged], minlength=len(second))
-
-
-def _grouped(states: Tensor, residuals: Tensor, apart: float) -> tuple[Tensor, Tensor]:
+def grouped(states: Tensor, residuals: Tensor, apart: float) -> tuple[Tensor, Tensor]:
     """(best state of each group, group of each state): what lies within ``apart`` of the best one not yet taken."""
     owner = torch.full((len(states),), -1, dtype=torch.int64, device=states.device)
     best: list[int] = []
@@ -247,25 +342,16 @@ def _grouped(states: Tensor, residuals: Tensor, apart: float) -> tuple[Tensor, T
     return torch.tensor(best, dtype=torch.int64, device=states.device), owner
 
 
-def _gaps(dynamics: Dynamics, states: Tensor) -> Tensor:
-    with torch.no_grad():
-        return dynamics(states) - states
+def _pole(roots: Tensor) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """states -> (m, grad ln m) of m = 1 + (w / distance)^2 to the nearest root; w is the typical distance of neighbours."""
+    gaps = torch.cdist(roots, roots).fill_diagonal_(float("inf"))
+    width = float(gaps.amin(1).median()) if len(roots) > 1 else roots.shape[1] ** 0.5
 
+    def pole(states: Tensor) -> tuple[Tensor, Tensor]:
+        distance, nearest = torch.cdist(states, roots).min(1)
+        distance = distance.clamp(min=1e-12)
+        ratio = (width / distance) ** 2
+        away = states - roots[nearest]
+        return 1 + ratio, (-2 * ratio / (1 + ratio) / distance**2)[:, None] * away
 
-def _normal_equations(dynamics: Dynamics, states: Tensor, gaps: Tensor) -> tuple[Tensor, Tensor]:
-    """A'A and A'G, chunk by chunk."""
-    dim = dynamics.dim
-    eye = torch.eye(dim).to(states)
-    normals, gradients = states.new_empty(len(states), dim, dim), torch.empty_like(states)
-    for rows in torch.arange(len(states), device=states.device).split(max(1, ENTRIES // dim**2)):
-        A = jacobian(dynamics, states[rows]) - eye
-        normals[rows], gradients[rows] = A.mT @ A, (gaps[rows, None, :] @ A)[:, 0]
-    return normals, gradients
-
-
-def _solved(normals: Tensor, gradients: Tensor, mu: Tensor) -> Tensor:
-    """(A'A + mu I)^-1 (-A'G) by Cholesky; where mu was too small for it, no step (the trial fails and mu grows)."""
-    damped = normals + torch.diag_embed(mu[:, None].expand_as(gradients))
-    factor, failed = torch.linalg.cholesky_ex(damped)
-    d = -torch.cholesky_solve(gradients[..., None], factor)[..., 0]
-    return torch.where((failed == 0)[:, None], d, torch.zeros_like(d))
+    return pole

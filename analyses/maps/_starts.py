@@ -13,11 +13,13 @@ from hooks.trajectory import Trajectory
 
 # Most steps taken by uniform draws. Each fixed point lies in each image of a trapping box, and corners where gates saturate
 # and the search creeps do not (512 of 512 draws converged on a GRU where 281 did without); but steps lead away from
-# sources, so draws take 0, 1, 2 and 3 in turn.
+# sources, so a quarter of the draws each takes 0, 1, 2 and 3.
 SETTLING = 3
 
 
-def drawn_starts(dynamics: Dynamics, starts: Any, around: Any, generator: torch.Generator) -> Tensor:
+def drawn_starts(
+    dynamics: Dynamics, starts: Any, around: Any, generator: torch.Generator, *, drives: Tensor | None = None
+) -> Tensor:
     """Starts as states: given ones as they are, or an int of them drawn around a Trajectory or in a box."""
     if isinstance(starts, Trajectory):
         return as_states(dynamics, starts.points())
@@ -30,23 +32,35 @@ def drawn_starts(dynamics: Dynamics, starts: Any, around: Any, generator: torch.
         rows = torch.randint(len(points), (starts,), generator=generator)
         noise = torch.randn(starts, dynamics.dim, generator=generator, dtype=torch.float64).to(points)
         return points[rows.to(points.device)] + 0.5 * points.std(dim=0, correction=0) * noise
-    box = trapping_box(dynamics) if around is None else around
+    box = (
+        trapping_box(dynamics, None if drives is None else drives.reshape(-1, dynamics.inputs))
+        if around is None
+        else around
+    )
     if box is None:
         raise InputError(
             f"{starts} starts were asked of {dynamics.name!r}, which has no known trapping box: say around what, with "
             f"around=trajectory or around=(lower, upper)"
         )
+    low, high = as_box(dynamics, box)
+    uniform = low + (high - low) * _sobol(starts, dynamics.dim, generator).to(low)
+    return _settled(dynamics, uniform) if around is None and drives is None else uniform
+
+
+def as_box(dynamics: Dynamics, box: Any) -> Box:
+    """(lower, upper), each (dim,), from numbers or arrays. Raises InputError when they are not finite or out of order."""
     low, high = (
         torch.as_tensor(side, dtype=dynamics.dtype, device=dynamics.device).expand(dynamics.dim) for side in box
     )
     if not (torch.isfinite(low).all() and torch.isfinite(high).all() and (low <= high).all()):
         raise InputError("the box around= needs finite bounds, the lower below the upper")
-    uniform = low + (high - low) * torch.rand(starts, dynamics.dim, generator=generator, dtype=torch.float64).to(low)
-    return _settled(dynamics, uniform) if around is None else uniform
+    return low, high
 
 
-def fresh_starts(dynamics: Dynamics, box: Box, roots: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Starts for a further round: half uniform in the box's image, half on lines through two known roots.
+def fresh_starts(
+    dynamics: Dynamics, box: Box, roots: Tensor, count: int, generator: torch.Generator, *, traps: bool = True
+) -> Tensor:
+    """Starts for a further round: half uniform in the box (its image, if it traps), half on lines through two known roots.
 
     A missing root of odd index often lies between known ones (a saddle between two attractors), so points on the
     line through a random pair, from a quarter before the first to a quarter beyond the second, are tried.
@@ -54,23 +68,39 @@ def fresh_starts(dynamics: Dynamics, box: Box, roots: Tensor, count: int, genera
     low, high = box
     dim = len(low)
     uniform = low + (high - low) * torch.rand(count, dim, generator=generator, dtype=torch.float64).to(low)
+    uniform = _settled(dynamics, uniform) if traps else uniform
     if len(roots) < 2:
-        return _settled(dynamics, uniform)
+        return uniform
     half = count // 2
     pairs = torch.randint(len(roots), (2, half), generator=generator).to(roots.device)
     share = 1.5 * torch.rand(half, 1, generator=generator, dtype=torch.float64).to(low) - 0.25
     spread = 0.05 * (high - low) * torch.randn(half, dim, generator=generator, dtype=torch.float64).to(low)
     between = roots[pairs[0]] + share * (roots[pairs[1]] - roots[pairs[0]]) + spread
-    return torch.cat([_settled(dynamics, uniform[half:]), torch.clamp(between, low, high)])
+    return torch.cat([uniform[half:], torch.clamp(between, low, high)])
 
 
-def trapping_box(dynamics: Dynamics) -> Box | None:
-    """The map's own trapping box, when it is known."""
-    return None if dynamics.box is None else dynamics.box(None)
+def _sobol(count: int, dim: int, generator: torch.Generator) -> Tensor:
+    """(count, dim) scrambled Sobol points in [0, 1), float64; uniform draws where no Sobol sequence is that wide."""
+    if dim > torch.quasirandom.SobolEngine.MAXDIM:
+        return torch.rand(count, dim, generator=generator, dtype=torch.float64)
+    seed = int(torch.randint(1 << 31, (1,), generator=generator))
+    return torch.quasirandom.SobolEngine(dim, scramble=True, seed=seed).draw(count, dtype=torch.float64)
+
+
+def trapping_box(dynamics: Dynamics, drives: Tensor | None = None) -> Box | None:
+    """The map's own trapping box, when it is known; of several drives (rows, inputs), the hull of their boxes."""
+    if dynamics.box is None or drives is None:
+        return None if dynamics.box is None else dynamics.box(None)
+    boxes = [dynamics.box(drive) for drive in drives.unique(dim=0)]
+    known = [box for box in boxes if box is not None]
+    if not known or len(known) < len(boxes):
+        return None
+    return torch.stack([low for low, _ in known]).amin(0), torch.stack([high for _, high in known]).amax(0)
 
 
 def _settled(dynamics: Dynamics, states: Tensor) -> Tensor:
-    steps = torch.arange(len(states), device=states.device) % (SETTLING + 1)
+    # in blocks: single Sobol points in turn would each see a part of the box
+    steps = torch.arange(len(states), device=states.device) * (SETTLING + 1) // max(1, len(states))
     with torch.no_grad():
         for step in range(SETTLING):
             states = torch.where((steps > step)[:, None], dynamics(states), states)

@@ -6,12 +6,15 @@ fixed point lies in X (Krawczyk 1969; Rump, Acta Numerica 19 (2010), section 13)
 Stability: Gershgorin discs of P^-1 DF(X) P, P the eigenvectors at c, counted inside and outside the unit circle. All
 products are widened by their rounding, so statements hold for the map with these weights in exact arithmetic.
 
-Takes (dynamics, points (found, dim)); costs some tens of enclosures, O(found dim^3) each.
+A cycle is proved by all its states at once, as a root of x_(i+1) = F(x_i).
+
+Takes (dynamics, points (found, dim)); costs ten or so enclosures, O(found dim^3) each.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,15 +25,17 @@ from torch import Tensor
 from analyses.result import Check, Result, axes_or_new
 from hooks.dynamics import Dynamics, as_states, autonomous
 from hooks.enclosure import EPS, Ball, enclose
-from hooks.errors import EnclosureError
+from hooks.errors import EnclosureError, InputError
 from hooks.tangent import jacobian
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FIRST_RADIUS = 1e-15  # about the rounding of a coordinate of size 1
-GROWTH = 4.0
+GROWTH = 8.0  # of a radius that fails
 LARGEST_RADIUS = 1.0
+BISECTIONS = 6  # of the logarithm of the radius of uniqueness, over at most 15 decades: to a factor of 1.7
+HELD = 1 << 22  # slope entries in work at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,61 +99,66 @@ class Certificates(Result):
 
 
 def certify(dynamics: Dynamics, points: Any, *, times: int = 1) -> Certificates:
-    """Prove that a true fixed point lies at each given point, or say why not.
+    """Prove that a true fixed point or cycle lies at each given one, or say why not.
 
     Parameters
     ----------
-    points : (found, dim)
-        Approximate fixed points of F^times: for a k-cycle, any of its states with ``times=k``.
+    points : (found, dim) or (found, period, dim)
+        Approximate fixed points of F^times: for a k-cycle, any of its states with ``times=k``. With three axes, the states of
+        cycles of one period in order: the proof is then of all states at once, which holds where F^k expands too much.
     times
-        How often the map is iterated.
+        How often the map is iterated; 1 for cycles given by all their states.
 
     Returns
     -------
     Certificates
-        For ``times`` > 1 the proof is of a fixed point of F^times; that its minimal period is ``times`` is part of it:
-        the images under fewer steps are proved to lie elsewhere.
+        For cycles, that the minimal period is k is part of the proof: the images under fewer steps are proved to lie elsewhere.
 
     Raises
     ------
     DrivenError
         When the map takes a drive.
+    InputError
+        For points of another width, or cycles given by all their states together with ``times``.
+
+    Notes
+    -----
+    Costs ten or so enclosures of the step at each state and one inverse of a (period dim) matrix a point.
     """
     dynamics = autonomous(dynamics, "certify")
+    given = np.asarray(points.detach().cpu() if isinstance(points, Tensor) else points, dtype=np.float64)
+    if given.ndim == 3 and times > 1:
+        raise InputError(f"cycles with all their {given.shape[1]} states need no times=, but times={times} came")
+    period = given.shape[1] if given.ndim == 3 else 1
     power = dynamics.iterated(times)
-    centers = as_states(power, points)
-    found = len(centers)
+    centers = as_states(power, given.reshape(-1, power.dim) if given.ndim == 3 else given)
+    centers = centers.reshape(-1, period, power.dim)
+    found, steps = len(centers), period * times
     try:
-        enclose(power, centers[:1], torch.zeros_like(centers[:1]))
+        enclose(power, centers[:1, 0], torch.zeros_like(centers[:1, 0]))
     except EnclosureError as error:
-        return _nothing_proved(found, times, str(error))
+        return _nothing_proved(found, steps, str(error))
 
-    Y, sound = _approximate_inverse(power, centers)
-    radii, unique, slopes = _krawczyk(power, centers, Y)
-    reasons = []
-    for row in range(found):
-        if not sound[row]:
-            reasons.append("the slope I - DF is singular to rounding: the point is degenerate or part of a continuum")
-        elif not torch.isfinite(radii[row]):
-            reasons.append("no ball up to radius 1 is mapped into itself by the Krawczyk operator")
-        else:
-            reasons.append("")
-    for divisor in (d for d in range(1, times) if times % d == 0):
-        for row in _possibly_shorter(dynamics.iterated(divisor), centers, radii):
+    parts = torch.arange(found, device=centers.device).split(max(1, HELD // (period * power.dim) ** 2))
+    proofs = [_krawczyk(power, centers[part]) for part in parts if len(part)]
+    radii = torch.cat([centers.new_zeros(0), *(proof[0] for proof in proofs)])
+    unique = torch.cat([centers.new_zeros(0), *(proof[1] for proof in proofs)])
+    unstable = np.concatenate([np.zeros(0, dtype=np.int64), *(proof[2] for proof in proofs)])
+    reasons = [reason for proof in proofs for reason in proof[3]]
+    for divisor in (d for d in range(1, steps) if steps % d == 0):
+        for row in _possibly_shorter(dynamics, centers, radii, divisor):
             radii[row] = unique[row] = float("nan")
+            unstable[row] = -1
             reasons[row] = f"its period may be {divisor}"
 
     proved = torch.isfinite(radii)
-    unstable = torch.full((found,), -1, dtype=torch.int64)
-    for row in torch.nonzero(proved)[:, 0].tolist():
-        unstable[row] = _unstable_count(Ball(slopes.mid[row], slopes.rad[row]))
-    overlapping = _overlaps(centers[proved], radii[proved])
+    overlapping = _overlaps(centers[proved].flatten(1), radii[proved])
     return Certificates(
         radii=radii.cpu().numpy(),
         unique_within=unique.cpu().numpy(),
-        unstable=unstable.numpy(),
+        unstable=unstable,
         reasons=tuple(reasons),
-        times=times,
+        times=steps,
         overlapping=overlapping,
         checks=(Check("proved balls that meet", 0.0, float(overlapping), 0.0),),
     )
@@ -159,51 +169,95 @@ def _nothing_proved(found: int, times: int, reason: str) -> Certificates:
     return Certificates(nothing, nothing.copy(), np.full(found, -1), (reason,) * found, times, 0, ())
 
 
-def _approximate_inverse(power: Dynamics, centers: Tensor) -> tuple[Tensor, Tensor]:
-    """Y close to (I - DF)^-1, and which points have one; any Y is sound, a bad one proves nothing."""
-    eye = torch.eye(power.dim).to(centers)
-    Y, failed = torch.linalg.inv_ex(eye - jacobian(power, centers))
-    sound = (failed == 0) & torch.isfinite(Y).all(2).all(1) & (Y.abs().amax((1, 2)) < 1 / (power.dim * EPS))
-    return torch.where(sound[:, None, None], Y, eye), sound
+def _krawczyk(power: Dynamics, centers: Tensor) -> tuple[Tensor, Tensor, np.ndarray, list[str]]:
+    """(smallest proved radius, largest proved radius, unstable count, reason) of each point or cycle (found, period, dim).
 
-
-def _krawczyk(power: Dynamics, centers: Tensor, Y: Tensor) -> tuple[Tensor, Tensor, Ball]:
-    """(smallest proved radius, largest proved radius, slopes over the smallest ball) of each point.
-
-    Radii grow by ``GROWTH`` from ``FIRST_RADIUS``. Once a ball is proved, a larger proved one extends uniqueness.
+    The unknowns are all states of the cycle, G_i = x_(i+1) - F(x_i). A ball of twice the Newton shift is tried first and grown
+    while it fails; then the largest one that holds is sought by bisection of its logarithm: each ball that counts is proved on
+    its own.
     """
-    found, dim = centers.shape
-    eye = Ball.exact(torch.eye(dim).to(centers).expand(found, dim, dim))
-    inverse = Ball.exact(Y)
-    at_center = enclose(power, centers, torch.zeros_like(centers))
-    gap = Ball.exact(centers) - at_center.value
-    shift = (inverse @ Ball(gap.mid[..., None], gap.rad[..., None])).magnitude[..., 0]
+    found, period, dim = centers.shape
+    flat = centers.reshape(-1, dim)
+    Y, sound = _approximate_inverse(_assembled(Ball.exact(jacobian(power, flat)), period).mid)
+    inverse, eye = Ball.exact(Y), Ball.exact(torch.eye(period * dim).to(centers))
+    value = enclose(power, flat, torch.zeros_like(flat)).value
+    gap = Ball.exact(centers.roll(-1, 1).reshape(-1, dim)) - value
+    column = Ball(gap.mid.reshape(found, -1, 1), gap.rad.reshape(found, -1, 1))
+    shift = (inverse @ column).magnitude[..., 0]
 
-    radii, unique = (torch.full((found,), float("nan")).to(centers) for _ in range(2))
-    kept = Ball(at_center.slope.mid.clone(), at_center.slope.rad.clone())
-    radius, growing = FIRST_RADIUS, torch.ones(found, dtype=torch.bool, device=centers.device)
-    while radius <= LARGEST_RADIUS and growing.any():
-        rows = torch.nonzero(growing)[:, 0]
-        slope = enclose(power, centers[rows], torch.full_like(centers[rows], radius)).slope
-        contraction = (eye[rows] - inverse[rows] @ (eye[rows] - slope)).magnitude.sum(2) * (1 + dim * EPS)
-        inside = ((shift[rows] + contraction * radius) * (1 + 4 * EPS) < radius).all(1)
-        first = inside & ~torch.isfinite(radii[rows])
-        kept.mid[rows[first]], kept.rad[rows[first]] = slope.mid[first], slope.rad[first]
-        radii[rows[first]] = radius
-        unique[rows[inside]] = radius
-        growing[rows[~inside & torch.isfinite(radii[rows])]] = False
-        radius *= GROWTH
-    return radii, unique, kept
+    def slopes(rows: Tensor, radius: Tensor) -> Ball:
+        around = centers[rows].reshape(-1, dim)
+        wide = radius.repeat_interleave(period)[:, None].expand_as(around)
+        return enclose(power, around, wide).slope
+
+    def holds(rows: Tensor, radius: Tensor) -> Tensor:
+        """Which rows' balls are mapped into themselves."""
+        DG = _assembled(slopes(rows, radius), period)
+        contraction = (eye - inverse[rows] @ DG).magnitude.sum(2) * (1 + period * dim * EPS)
+        return ((shift[rows] + contraction * radius[:, None]) * (1 + 4 * EPS) < radius[:, None]).all(1)
+
+    radii = torch.full((found,), float("nan")).to(centers)
+    trial = (2 * shift.amax(1)).clamp(min=FIRST_RADIUS)
+    trying = torch.nonzero(sound & (trial <= LARGEST_RADIUS))[:, 0]
+    while len(trying):
+        inside = holds(trying, trial[trying])
+        radii[trying[inside]] = trial[trying[inside]]
+        trying = trying[~inside]
+        trial[trying] *= GROWTH
+        trying = trying[trial[trying] <= LARGEST_RADIUS]
+
+    proved = torch.nonzero(torch.isfinite(radii))[:, 0]
+    unique, beyond = radii.clone(), torch.full_like(radii, LARGEST_RADIUS)
+    for _ in range(BISECTIONS if len(proved) else 0):
+        middle = (unique[proved] * beyond[proved]).sqrt()
+        inside = holds(proved, middle)
+        unique[proved[inside]], beyond[proved[~inside]] = middle[inside], middle[~inside]
+
+    unstable = np.full(found, -1, dtype=np.int64)
+    if len(proved):
+        J = slopes(proved, radii[proved])
+        around = [Ball(*(side.reshape(-1, period, dim, dim)[:, i] for side in (J.mid, J.rad))) for i in range(period)]
+        product = reduce(lambda total, slope: slope @ total, around)
+        unstable[proved.cpu().numpy()] = [_unstable_count(product[row]) for row in range(len(proved))]
+    reasons = [
+        "" if done else "no ball up to radius 1 is mapped into itself by the Krawczyk operator" if regular
+        else "the slope I - DF is singular to rounding: the point is degenerate or part of a continuum"
+        for done, regular in zip(torch.isfinite(radii).tolist(), sound.tolist(), strict=True)
+    ]  # fmt: skip
+    return radii, unique, unstable, reasons
 
 
-def _possibly_shorter(fewer: Dynamics, centers: Tensor, radii: Tensor) -> list[int]:
+def _assembled(slope: Ball, period: int) -> Ball:
+    """DG of cycles' equations from slopes (found period, dim, dim) at their states: I in block (i, i + 1), -J_i in (i, i)."""
+    dim = slope.mid.shape[-1]
+    eye = torch.eye(dim).to(slope.mid)
+    if period == 1:
+        return Ball.exact(eye) - slope
+    mid, rad = (side.reshape(-1, period, dim, dim) for side in (-slope.mid, slope.rad))
+    blocks = mid.new_zeros(2, len(mid), period, dim, period, dim)
+    for i in range(period):
+        blocks[0, :, i, :, i], blocks[1, :, i, :, i] = mid[:, i], rad[:, i]
+        blocks[0, :, i, :, (i + 1) % period] = eye
+    return Ball(*blocks.reshape(2, len(mid), period * dim, period * dim))
+
+
+def _approximate_inverse(slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """Y close to DG^-1, and which points have one; any Y is sound, a bad one proves nothing."""
+    Y, failed = torch.linalg.inv_ex(slopes)
+    dim = slopes.shape[-1]
+    sound = (failed == 0) & torch.isfinite(Y).all(2).all(1) & (Y.abs().amax((1, 2)) < 1 / (dim * EPS))
+    return torch.where(sound[:, None, None], Y, torch.eye(dim).to(Y)), sound
+
+
+def _possibly_shorter(dynamics: Dynamics, centers: Tensor, radii: Tensor, steps: int) -> list[int]:
     """Points whose ball meets its own image under fewer steps, so that a shorter period is not excluded."""
     rows = torch.nonzero(torch.isfinite(radii))[:, 0]
     if not len(rows):
         return []
-    ball = radii[rows, None].expand(-1, centers.shape[1])
-    image = enclose(fewer, centers[rows], ball).value
-    apart = ((image.mid - centers[rows]).abs() > (image.rad + ball) * (1 + 8 * EPS) + 8 * EPS).any(1)
+    first, ball = centers[rows, 0], radii[rows, None].expand(-1, centers.shape[2])
+    whole = centers.shape[1] > 1
+    image = Ball(centers[rows, steps], ball) if whole else enclose(dynamics.iterated(steps), first, ball).value
+    apart = ((image.mid - first).abs() > (image.rad + ball) * (1 + 8 * EPS) + 8 * EPS).any(1)
     return rows[~apart].tolist()
 
 

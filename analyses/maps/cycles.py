@@ -1,18 +1,18 @@
 """What does the map repeat? Its k-cycles: roots of F^k(x) = x of minimal period k, distinct up to phase.
 
-Method: the search of ``fixed_points`` on F iterated k times; every root's whole orbit is followed and polished, roots
-that already repeat after a divisor of k are set aside, and the index sum is taken over all roots of F^k, those of
-smaller period included. F^k is well conditioned for the short, weakly unstable cycles of task-trained networks; long
-unstable ones need multiple shooting. A map that approximates a flow has invariant circles rather than k-cycles at
-most periods.
+Method: to period 4 the search of ``fixed_points`` on F iterated k times; beyond, where F^k is ill-conditioned, the same search
+on all k states at once (multiple shooting, ``_equations``), from the stretches of the starts' orbits that return most
+closely. Roots that already repeat after a divisor of k are set aside, and the index sum is taken over all roots of F^k,
+those of smaller period included. A map that approximates a flow has invariant circles rather than k-cycles at most periods
+(``hooks.section`` gives its return map, whose fixed points are its cycles).
 
 Takes (dynamics, starts (starts, dim)); costs k times the search for fixed points, for each period k.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +21,19 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from analyses.maps._equations import fixed_point_equation, polished, shooting_equation
 from analyses.maps._plot import plot_eigenvalues
-from analyses.maps._roots import DampedNewton, find_roots, index_checks, polished, sorted_eigenvalues
-from analyses.maps._starts import drawn_starts
+from analyses.maps._roots import (
+    WIDEST_SPECTRUM,
+    DampedNewton,
+    Roots,
+    eigenvalues_at,
+    find_roots,
+    index_check,
+    indices_of,
+    sorted_eigenvalues,
+)
+from analyses.maps._starts import drawn_starts, trapping_box
 from analyses.result import Check, Result, counted
 from hooks.dynamics import Dynamics, autonomous
 from hooks.errors import InputError
@@ -32,6 +42,13 @@ from hooks.watch import Watch, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+SHOOTING = 5  # periods from which all states of a cycle are sought at once
+STRIDERS, SETTLED = 64, 128  # starts and steps by which the stride is measured
+FLOWS = (
+    0.2  # of an orbit's spread in one step: below it the map is taken to approximate a flow (Lorenz at dt 0.01: 0.03)
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +63,7 @@ class Cycles(Result):
         The states of each cycle in order, padded with NaN.
     residuals : (found,)
         Largest |F(x_i) - x_{i+1}| around the cycle.
-    eigenvalues : (found, dim) complex
+    eigenvalues : (found, kept) complex
         Of the Jacobian of F^k around the cycle (its multipliers), largest modulus first.
     hits : (found,)
         Starts that ended on the cycle.
@@ -54,6 +71,8 @@ class Cycles(Result):
         The periods that were searched.
     lower : (searched,)
         Roots of F^k of smaller period, set aside, for each searched k.
+    stride
+        Median step over the spread of its orbit; NaN when every orbit comes to rest.
     checks
         The index sum of each F^k, when the map has a trapping box; the largest residual.
     """
@@ -61,16 +80,22 @@ class Cycles(Result):
     periods: Int[np.ndarray, " found"]
     points: Float[np.ndarray, "found longest dim"]
     residuals: Float[np.ndarray, " found"]
-    eigenvalues: Complex[np.ndarray, "found dim"]
+    eigenvalues: Complex[np.ndarray, "found kept"]
     hits: Int[np.ndarray, " found"]
     searched: tuple[int, ...]
     lower: Int[np.ndarray, " searched"]
+    stride: float
     checks: tuple[Check, ...]
 
     @property
     def stable(self) -> np.ndarray:
         """(found,) bool: every multiplier inside the unit circle."""
         return np.abs(self.eigenvalues).max(axis=1, initial=0) < 1
+
+    @property
+    def flow_like(self) -> bool:
+        """Whether the map seems to approximate a flow: few exact cycles are then to be expected."""
+        return self.stride < FLOWS
 
     def orbit(self, cycle: int) -> np.ndarray:
         """The states of one cycle, (period, dim)."""
@@ -82,7 +107,13 @@ class Cycles(Result):
         counts = [f"{rows.sum()} of period {k} ({(rows & self.stable).sum()} stable)" for k, rows in found.items()]
         empty = ", ".join(str(k) for k in self.searched if k not in found)
         text = f"{counted(len(self.periods), 'cycle')}: {', '.join(counts)}" if counts else "no cycles"
-        return f"{text}; none of period {empty}" if counts and empty else f"{text} of period {empty}" if empty else text
+        text = f"{text}; none of period {empty}" if counts and empty else f"{text} of period {empty}" if empty else text
+        if self.flow_like:
+            text += (
+                f"; a step is {self.stride:.1%} of an orbit's spread, as in maps that approximate flows, which have invariant "
+                f"circles rather than exact cycles: take a return map (hooks.section)"
+            )
+        return text
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Multipliers against the unit circle, those of stable cycles apart."""
@@ -135,30 +166,34 @@ def find_cycles(
 
     method = method or DampedNewton()
     search = partial(
-        find_roots, method=method, tolerance=tolerance, apart=apart, rounds=rounds, generator=generator, watch=watch
+        find_roots,
+        method=method,
+        tolerance=tolerance,
+        apart=apart,
+        rounds=rounds,
+        generator=generator,
+        watch=watch,
     )
-    # roots of smaller periods, those of F first: roots of their multiples too, and hard to reach through F^k
-    known = search(dynamics, first).states
+    # Every divisor's cycles are found first: they are roots of F^k too, and hard to reach through it.
+    rests = search(dynamics, first).states
+    known = {1: list(rests[:, None])}
     orbits: list[Tensor] = []
     hits: list[int] = []
     multipliers: list[np.ndarray] = []
     lower: list[int] = []
     checks: list[Check] = []
-    for k in wanted:
-        power = dynamics.iterated(k)
-        roots = search(power, torch.cat([known, first]), images=partial(_images, dynamics, k))
-        known = torch.cat([known, roots.states])
-        prime = torch.tensor([_minimal_period(dynamics, x, k, apart) == k for x in roots.states], dtype=torch.bool)
-        found, counts = _up_to_phase(dynamics, roots.states[prime], roots.hits[prime], k, apart)
-        lower.append(int((~prime).sum()))
-        every = torch.cat([roots.states[~prime], *found])
-        checks.extend(index_checks(power, every, f"F^{k}"))
-        slopes = jacobian(power, torch.stack([orbit[0] for orbit in found])) if found else None
+    for k in sorted({d for period in wanted for d in range(2, period + 1) if period % d == 0}):
+        smaller = [orbit for d, cycles in known.items() if k % d == 0 for orbit in cycles]
+        found, counts, others = _of_period(dynamics, k, first, smaller, search, apart)
+        known[k] = found
+        if k not in wanted:
+            continue
+        lower.append(len(others))
+        checks.extend(_index_check(dynamics, k, found, others))
         order = np.argsort(-np.array(counts, dtype=np.int64), kind="stable")
         orbits.extend(found[i] for i in order)
         hits.extend(counts[i] for i in order)
-        if slopes is not None:
-            multipliers.extend(sorted_eigenvalues(slopes)[order])
+        multipliers.extend(_multipliers(dynamics, found)[order])
 
     residuals = np.array([float((dynamics(orbit) - orbit.roll(-1, 0)).norm(dim=1).max()) for orbit in orbits])
     checks.append(Check("largest residual |F(x_i) - x_(i+1)|", 0.0, float(residuals.max(initial=0)), tolerance))
@@ -169,12 +204,31 @@ def find_cycles(
         periods=np.array([len(orbit) for orbit in orbits], dtype=np.int64),
         points=points,
         residuals=residuals,
-        eigenvalues=np.array(multipliers, dtype=np.complex128).reshape(len(orbits), dynamics.dim),
+        eigenvalues=np.array(multipliers, dtype=np.complex128).reshape(len(orbits), -1 if orbits else dynamics.dim),
         hits=np.array(hits, dtype=np.int64),
         searched=wanted,
         lower=np.array(lower, dtype=np.int64),
+        stride=_stride(dynamics, first[:STRIDERS]),
         checks=tuple(checks),
     )
+
+
+def _of_period(
+    dynamics: Dynamics, k: int, starts: Tensor, smaller: list[Tensor], search: Callable[..., Roots], apart: float
+) -> tuple[list[Tensor], list[int], list[Tensor]]:
+    """Cycles (k, dim) of minimal period k, the starts that reached each, and the orbits of smaller period, k states too."""
+    others = [orbit.roll(-i, 0).repeat(k // len(orbit), 1) for orbit in smaller for i in range(len(orbit))]
+    if k < SHOOTING:
+        roots = search(dynamics.iterated(k), torch.cat([*smaller, starts]), images=partial(_images, dynamics, k))
+        orbits = _phases(dynamics, roots.states, k)
+    else:
+        roots = search(_cyclic(dynamics, k), _returning(dynamics, starts, k), equation=shooting_equation(dynamics, k))
+        orbits = roots.states.reshape(-1, k, dynamics.dim)
+    prime = torch.tensor([_minimal_period(orbit, apart) == k for orbit in orbits], dtype=torch.bool)
+    found, counts = _up_to_phase(orbits[prime], roots.hits[prime], apart)
+    known = torch.cat([starts[:0], *smaller])
+    new = [orbit for orbit in orbits[~prime] if not ((known - orbit[0]).norm(dim=1) <= apart).any()]
+    return found, counts, [*others, *new]
 
 
 def _images(dynamics: Dynamics, k: int, states: Tensor) -> Tensor:
@@ -187,34 +241,99 @@ def _images(dynamics: Dynamics, k: int, states: Tensor) -> Tensor:
     return torch.cat(carried)
 
 
-def _minimal_period(dynamics: Dynamics, root: Tensor, k: int, apart: float) -> int:
-    """The smallest divisor of k after which the root returns."""
-    state = root[None]
-    for steps in range(1, k):
-        state = dynamics(state)
-        if k % steps == 0 and (state[0] - root).norm() <= apart:
-            return steps
-    return k
+def _phases(dynamics: Dynamics, roots: Tensor, k: int) -> Tensor:
+    """(found, k, dim) the orbit of each root of F^k, each phase polished as a root of its own, so that a strongly
+    expanding cycle keeps its precision all around."""
+    equation = fixed_point_equation(dynamics.iterated(k))
+    phases = [roots]
+    for _ in range(k - 1):
+        phases.append(polished(equation, dynamics(phases[-1]), box=None)[0])
+    return torch.stack(phases, 1)
 
 
-def _up_to_phase(
-    dynamics: Dynamics, roots: Tensor, hits: Tensor, k: int, apart: float
-) -> tuple[list[Tensor], list[int]]:
-    """Orbits (k, dim), one for all phases of a cycle, and the starts that reached any of them.
+def _cyclic(dynamics: Dynamics, k: int) -> Dynamics:
+    """The map (x_0, ..., x_(k-1)) -> (F(x_(k-1)), F(x_0), ..., F(x_(k-2))), whose fixed points are F's k-cycles.
 
-    Each phase is polished as a root of its own, so that a strongly expanding cycle keeps its precision all around.
+    det(I - DP) of this map P is det(I - DF^k), so its index sum is that of F^k.
     """
-    orbits: list[Tensor] = []
+    dim, box = dynamics.dim, trapping_box(dynamics)
+
+    def step(flat: Tensor, _: Any) -> Tensor:
+        return dynamics(flat.reshape(-1, dim)).reshape(-1, k, dim).roll(1, 1).reshape(flat.shape)
+
+    tiled = None if box is None else (box[0].repeat(k), box[1].repeat(k))
+    return replace(
+        dynamics, step=step, dim=k * dim, jacobian=None, push=None, readout=None,
+        box=None if tiled is None else lambda _: tiled,
+    )  # fmt: skip
+
+
+def _returning(dynamics: Dynamics, starts: Tensor, k: int) -> Tensor:
+    """(starts, k dim) the k states after which each start's orbit, followed for 3 k steps, comes back most closely."""
+    orbit = [starts]
+    with torch.no_grad():
+        for _ in range(3 * k):
+            orbit.append(dynamics(orbit[-1]))
+    states = torch.stack(orbit, 1)
+    gone = ~(states.abs() < 1e100).all(2, keepdim=True)
+    states = torch.where(gone, starts[:, None], states)
+    returns = (states[:, k:] - states[:, :-k]).norm(dim=2)
+    begin = torch.where(gone[:, k:, 0], float("inf"), returns).argmin(1)
+    rows = begin[:, None] + torch.arange(k, device=starts.device)
+    return states.gather(1, rows[..., None].expand(-1, -1, dynamics.dim)).reshape(len(starts), -1)
+
+
+def _slopes(dynamics: Dynamics, orbits: list[Tensor]) -> Tensor:
+    """(found, dim, dim) slope of F^k around each orbit (k, dim), as the product of the slopes at its states."""
+    total = torch.eye(dynamics.dim, dtype=dynamics.dtype, device=dynamics.device).expand(len(orbits), -1, -1)
+    for states in torch.stack(orbits, 1) if orbits else ():
+        total = jacobian(dynamics, states) @ total
+    return total
+
+
+def _multipliers(dynamics: Dynamics, orbits: list[Tensor]) -> np.ndarray:
+    if not orbits or dynamics.dim <= WIDEST_SPECTRUM:
+        return sorted_eigenvalues(_slopes(dynamics, orbits))
+    return eigenvalues_at(dynamics.iterated(len(orbits[0])), torch.stack([orbit[0] for orbit in orbits]))
+
+
+def _index_check(dynamics: Dynamics, k: int, found: list[Tensor], others: list[Tensor]) -> tuple[Check, ...]:
+    """The index sum of F^k: each cycle counts once a phase, each root of smaller period once."""
+    if trapping_box(dynamics) is None or dynamics.dim > WIDEST_SPECTRUM:
+        return ()
+    cycles, smaller = (indices_of(_slopes(dynamics, orbits))[0] for orbits in (found, others))
+    degenerate = (cycles == 0).any() or (smaller == 0).any()
+    return index_check(None if degenerate else float(k * cycles.sum() + smaller.sum()), f"F^{k}")
+
+
+def _stride(dynamics: Dynamics, starts: Tensor) -> float:
+    """Median step over the spread of its orbit, over the starts whose orbits still move after ``SETTLED`` steps."""
+    orbit = [starts]
+    with torch.no_grad():
+        for _ in range(2 * SETTLED):
+            orbit.append(dynamics(orbit[-1]))
+    states = torch.stack(orbit[SETTLED:], 1)
+    spread = states.std(dim=1).norm(dim=1)
+    steps = (states[:, 1:] - states[:, :-1]).norm(dim=2).median(1).values
+    moving = torch.isfinite(spread) & (spread > 1e-6 * states.abs().amax((1, 2)).clamp(min=1.0))
+    return float((steps / spread)[moving].median()) if moving.any() else float("nan")
+
+
+def _minimal_period(orbit: Tensor, apart: float) -> int:
+    """The smallest divisor of its length after which the orbit (k, dim) returns."""
+    k = len(orbit)
+    return next(d for d in range(1, k + 1) if k % d == 0 and (orbit[d % k] - orbit[0]).norm() <= apart)
+
+
+def _up_to_phase(orbits: Tensor, hits: Tensor, apart: float) -> tuple[list[Tensor], list[int]]:
+    """One orbit (k, dim) for all phases of a cycle, and the starts that reached any of them."""
+    kept: list[Tensor] = []
     counts: list[int] = []
-    power = dynamics.iterated(k)
-    for root, count in zip(roots, hits.tolist(), strict=True):
-        known = next((i for i, orbit in enumerate(orbits) if ((orbit - root).norm(dim=1) <= apart).any()), None)
+    for orbit, count in zip(orbits, hits.tolist(), strict=True):
+        known = next((i for i, other in enumerate(kept) if ((other - orbit[0]).norm(dim=1) <= apart).any()), None)
         if known is not None:
             counts[known] += count
             continue
-        phases = [root[None]]
-        for _ in range(k - 1):
-            phases.append(polished(power, dynamics(phases[-1]), box=None)[0])
-        orbits.append(torch.cat(phases))
+        kept.append(orbit)
         counts.append(count)
-    return orbits, counts
+    return kept, counts

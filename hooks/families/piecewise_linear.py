@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from hooks.dynamics import Dynamics, TensorLike
 from hooks.errors import InputError
-from hooks.families.recurrent import digest
+from hooks.families.recurrent import digest, times
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ class PiecewiseLinear:
 
         def push(states: Tensor, tangents: Tensor, _: object) -> tuple[Tensor, Tensor]:
             gates = torch.cat([torch.ones_like(states[..., :cut]), (states[..., cut:] > 0).to(dtype)], dim=-1)
-            return step(states, None), A[:, None] * tangents + W @ (gates[..., None] * tangents)
+            return step(states, None), A[:, None] * tangents + times(W, gates[..., None] * tangents)
 
         return Dynamics(
             step=step,

@@ -6,7 +6,9 @@ from torch import nn
 
 from analyses.maps.certificates import Certificates, certify
 from analyses.maps.fixed_points import find_fixed_points
+from case_studies.flip_flop_memory import shipped
 from hooks.dynamics import Dynamics
+from hooks.errors import InputError
 from hooks.families import LeakyRate, recurrent
 
 
@@ -43,6 +45,23 @@ def test_a_ball_around_a_shifted_point_must_reach_the_root(shift):
 def test_a_point_far_from_any_root_is_not_proved_small():
     proofs = certify(bits(1), [[0.5]])
     assert not proofs.proved[0] or proofs.radii[0] >= 0.45
+
+
+@pytest.mark.parametrize("kind", ["GRU", "tanh"])
+def test_a_mutated_point_or_network_is_refused_within_the_proved_radius(kind):
+    """Move a point by ten times its radius, or change one weight by 1e-6: no ball as small as before is proved again, for
+    each holds the true point of its own map."""
+    module = shipped(kind)
+    held = recurrent(module.rnn).hold([0.0, 0.0, 0.0])
+    found = find_fixed_points(held, 256)
+    proofs = certify(held, found.points)
+    assert proofs.proved.all()
+    moved = certify(held, found.points + 10 * proofs.radii[:, None])
+    assert (moved.radii >= 5 * proofs.radii).all()
+    with torch.no_grad():
+        module.rnn.weight_hh_l0[0, 0] += 1e-6
+    changed = certify(recurrent(module.rnn).hold([0.0, 0.0, 0.0]), found.points)
+    assert not (changed.radii <= proofs.radii).any()
 
 
 def test_a_map_without_fixed_point_gets_no_proof():
@@ -94,6 +113,11 @@ def test_an_unknown_operation_is_a_reason_not_a_crash():
     proofs = certify(Dynamics(lambda x, _: torch.atan(x), dim=1), [[0.0]])
     assert not proofs.proved.any() and "'atan'" in proofs.reasons[0]
     assert "0 of 1 fixed points proved" in proofs.summary()
+
+
+def test_all_states_and_times_together_are_refused():
+    with pytest.raises(InputError, match="need no times="):
+        certify(bits(1), np.zeros((1, 2, 1)), times=2)
 
 
 def test_no_points_and_round_trip():

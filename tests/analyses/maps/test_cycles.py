@@ -47,6 +47,32 @@ def test_logistic_multipliers_are_powers_of_two():
     assert moduli == pytest.approx(2.0**cycles.periods, rel=1e-9)
 
 
+@pytest.mark.parametrize("period", [7, 64])
+def test_long_cycles_of_the_logistic_map_are_found_and_proved_by_all_their_states(period):
+    """At r = 4 every k-cycle's multiplier is +-2^k; F^64 expands by 2e19, so neither search nor proof could go through it.
+    All of the 18 cycles of period 7, (2^7 - 2) / 7, are found."""
+    cycles = find_cycles(logistic(), 256, periods=(period,), around=(0.0, 1.0))
+    assert len(cycles.periods) == 18 if period == 7 else len(cycles.periods) > 100
+    assert np.log(np.abs(cycles.eigenvalues[:, 0])) / period == pytest.approx(math.log(2), abs=1e-9)
+    proofs = certify(logistic(), cycles.points[:20])
+    assert proofs.proved.all() and (proofs.unstable == 1).all() and proofs.overlapping == 0
+    assert proofs.times == period and proofs.radii.max() < 1e-12
+
+
+def test_a_repeated_short_cycle_is_not_proved_to_be_a_long_one():
+    short = find_cycles(henon(), 64, periods=(2,), around=(-2.0, 2.0)).points
+    assert certify(henon(), short).proved.all()
+    twice = certify(henon(), np.concatenate([short, short], axis=1))
+    assert not twice.proved.any() and twice.reasons == ("its period may be 2",)
+
+
+def test_divisors_are_searched_too_but_not_reported():
+    """F^4's index sum needs the two-cycle although only period 4 was asked."""
+    cycles = find_cycles(alternating(), 64, periods=(4, 6))
+    assert not len(cycles.periods) and cycles.lower.tolist() == [3, 3]
+    assert all(check.passed for check in cycles.checks) and math.isfinite(cycles.stride)
+
+
 def test_a_memory_that_alternates_is_found_and_proved():
     dynamics = alternating()
     points, cycles = find_fixed_points(dynamics, 64), find_cycles(dynamics, 64, periods=(2, 4))

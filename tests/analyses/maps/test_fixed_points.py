@@ -138,6 +138,79 @@ def test_a_missing_point_starts_further_rounds():
     assert len(alone.points) == 1 and alone.extra_starts == 0
 
 
+def test_each_start_may_have_its_own_drive():
+    """h' = tanh(2 h + u): one rest for u = +-1, both in closed form from x = tanh(2 x + u); 3 for u = 0."""
+    network = Dynamics(lambda x, u: torch.tanh(2 * x + u), dim=1, driven=True, inputs=1)
+    drives = np.repeat([[1.0], [-1.0], [0.0]], 12, axis=0)
+    starts = np.tile(np.linspace(-0.9, 0.9, 12), 3)[:, None]
+    found = find_fixed_points(network, starts, drives=drives)
+    count = {u: int((found.drives[:, 0] == u).sum()) for u in (1.0, -1.0, 0.0)}
+    assert count == {1.0: 1, -1.0: 1, 0.0: 3}
+    root = brentq(lambda x: math.tanh(2 * x + 1) - x, 0.5, 1.0, xtol=1e-15)
+    assert found.points[found.drives[:, 0] == 1.0, 0] == pytest.approx([root], abs=1e-12)
+    assert found.eigenvalues[found.drives[:, 0] == 1.0, 0].real == pytest.approx([2 * (1 - root**2)], abs=1e-12)
+    arrived = found.landed >= 0  # the others rest where |F(x) - x| is smallest on the far side of the fold
+    assert (found.drives[found.landed[arrived]] == drives[arrived]).all() and found.extra_starts == 0
+    one = find_fixed_points(network, starts[:12], drives=[1.0])
+    assert one.points == pytest.approx(np.array([[root]]), abs=1e-12)
+
+
+def test_drives_of_gated_cells_keep_the_search_in_their_box():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        lstm = recurrent(nn.LSTM(2, 4))
+    drives = torch.randn(32, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = find_fixed_points(lstm, 32, drives=drives)
+    assert len(found.points) == 32 and (found.landed >= 0).all()  # small random gates: one rest a drive
+    for point, drive in zip(found.points[:4], found.drives[:4], strict=True):
+        assert certify(lstm.hold(drive), point).proved.all()
+
+
+def test_a_float32_search_is_polished_in_float64():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        gru = nn.GRU(1, 6)
+    fine, coarse = recurrent(gru).hold([0.5]), recurrent(gru, dtype=torch.float32).hold([0.5])
+    plain, both = find_fixed_points(fine, 64), find_fixed_points(fine, 64, coarse=coarse)
+    assert both.points == pytest.approx(plain.points, abs=1e-12) and both.residuals.max() < 1e-14
+    with pytest.raises(InputError, match="the coarse map has 2 units"):
+        find_fixed_points(fine, 4, coarse=bits(2))
+
+
+@pytest.mark.parametrize("units", [64, 260])
+def test_wide_maps_are_searched_without_their_jacobian(units):
+    """Two bits in a contracting bulk, turned: x' = Q f(Q'x) has 9 rests, known in closed form."""
+    generator = torch.Generator().manual_seed(0)
+    Q = torch.linalg.qr(torch.randn(units, units, generator=generator, dtype=torch.float64))[0]
+    gain = torch.full((units,), 0.5, dtype=torch.float64)
+    gain[:2] = 2.0
+    box = (-torch.full((units,), float(units) ** 0.5).double(), torch.full((units,), float(units) ** 0.5).double())
+    dynamics = Dynamics(lambda x, _: torch.tanh(gain * (x @ Q)) @ Q.T, dim=units, box=lambda _: box)
+    found = find_fixed_points(dynamics, 64)
+    assert len(found.points) == 9 and found.stable.sum() == 4
+    back = found.points @ Q.numpy()
+    assert np.abs(back[:, 2:]).max() < 1e-9
+    assert np.sort(np.abs(back[found.stable, :2]).ravel()) == pytest.approx(0.9575040240772687, abs=1e-11)
+    assert found.eigenvalues.shape == (9, units if units <= 256 else 16)
+    assert found.eigenvalues[np.abs(found.points).max(axis=1).argmin()][:2].real == pytest.approx([2, 2], abs=1e-7)
+    assert found.checks[0].passed  # the index sum
+
+
+def test_a_known_point_that_is_avoided_shows_the_ones_behind_it():
+    """From starts at one rest, plain search returns to it; deflated starts reach another one."""
+    from analyses.maps._equations import fixed_point_equation
+    from analyses.maps._roots import DampedNewton, searched
+    from hooks.watch import quiet
+
+    known = torch.tensor([[0.9575040240772687]], dtype=torch.float64)
+    starts = known + torch.linspace(-0.02, 0.02, 8, dtype=torch.float64)[:, None]
+    options = (fixed_point_equation(bits(1)), starts, DampedNewton(), 1e-10, None, quiet)
+    plain, again = searched(*options), searched(*options, avoid=known)
+    assert (plain[0] - known).abs().max() < 1e-9
+    reached = again[0][again[1] <= 1e-10, 0].unique()
+    assert len(reached) >= 1 and (reached - known).abs().min() > 0.5
+
+
 # The boring cases
 
 
@@ -220,6 +293,10 @@ def test_starts_around_a_trajectory():
 def test_misuse_says_what_to_do():
     with pytest.raises(DrivenError, match=r"dynamics\.hold"):
         find_fixed_points(recurrent(nn.GRU(1, 2)), 4)
+    with pytest.raises(DrivenError, match="takes no drive vector"):
+        find_fixed_points(henon(), [[0.0, 0.0]], drives=[[1.0]])
+    with pytest.raises(InputError, match=r"drives for 3 starts have shape \(3, 1\), but \(2, 1\) came"):
+        find_fixed_points(recurrent(nn.GRU(1, 2)), np.zeros((3, 2)), drives=np.zeros((2, 1)))
     with pytest.raises(InputError, match="no known trapping box"):
         find_fixed_points(henon(), 4)
     with pytest.raises(InputError, match="finite bounds"):
