@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from analyses.maps._attractors import by_size, grouped
 from analyses.result import Check, Outcome, Result, axes_or_new, counted
 from hooks.dynamics import Dynamics, as_drive, as_states, autonomous
 from hooks.errors import InputError
@@ -194,7 +194,13 @@ def lyapunov_spectrum(
     if driving is None and done == steps >= SHORTEST:
         bounded &= ~_growing(sweep.reach)
     bounded = bounded.cpu().numpy() & ~np.isnan(growth).any(axis=(0, 2))
-    groups, resting = _grouped(sweep.tail.double().cpu().numpy(), bounded, driving, min(done, TAIL))
+    if driving is None:
+        # the ring in the order of time, without the starts that fill it up in a short run
+        tail = sweep.tail.roll(-(sweep.step % TAIL), 1)[:, -min(done, TAIL) :]
+        groups, resting = grouped(tail.double().cpu().numpy(), bounded)
+    else:  # a stable driven map forgets where it started, so starts share an attractor when they share their drives
+        alike = np.zeros(len(bounded), dtype=np.int64) if driving.ndim == 2 else np.arange(len(bounded))
+        groups, resting = by_size(np.where(bounded, alike, -1)), np.zeros(len(bounded), dtype=bool)
     full = k == dynamics.dim and dynamics.dim <= WIDEST_DETERMINANT
     determinants = sweep.log_det.double().cpu().numpy() / dynamics.dt / done if full else None
     outcome = Outcome.CONVERGED if done == steps else Outcome.OUT_OF_TIME
@@ -240,40 +246,6 @@ def _sweeps(
             reach[quarter - 1] = torch.maximum(reach[quarter - 1], states.abs().amax(1))
         tail[:, step % TAIL] = states
         yield Sweep(step + 1, states, frame, blocks, log_det, tail, reach)
-
-
-def _grouped(
-    tails: np.ndarray, bounded: np.ndarray, driving: Tensor | None, kept: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Attractor of each start, largest first (-1 for starts that left every bound), and whether it rests or cycles there.
-
-    Two starts share an attractor when their tails come closer than three times the typical gap between neighbouring states
-    within a tail (nothing on a fixed point or short cycle, so a millionth of the states' size counts too).
-    """
-    starts = len(tails)
-    labels, resting = np.full(starts, -1, dtype=np.int64), np.zeros(starts, dtype=bool)
-    rows = np.flatnonzero(bounded)
-    if not len(rows):
-        return labels, resting
-    if driving is not None:
-        found = np.zeros(len(rows), dtype=np.int64) if driving.ndim == 2 else np.arange(len(rows))
-    else:
-        clouds = torch.as_tensor(tails[rows][:, -kept:] if kept == TAIL else tails[rows])
-        scale = 1e-6 * max(1.0, float(clouds.abs().max()))
-        within = torch.cdist(clouds, clouds)
-        within.diagonal(dim1=1, dim2=2).fill_(float("inf"))
-        gaps = within.amin(2).median(1).values.clamp(min=scale)
-        resting[rows] = (gaps <= scale).numpy()
-        close = np.zeros((len(rows), len(rows)), dtype=bool)
-        for i, cloud in enumerate(clouds):
-            nearest = torch.cdist(cloud[None], clouds[i:]).amin((1, 2))
-            close[i, i:] = (nearest <= 3 * torch.maximum(gaps[i], gaps[i:])).numpy()
-        found = connected_components(close, directed=False)[1]
-    order = np.argsort(-np.bincount(found), kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    labels[rows] = rank[found]
-    return labels, resting
 
 
 def _spectrum(
