@@ -237,7 +237,8 @@ def _tanh(state: Enclosure) -> Enclosure:
 
 def _sigmoid(state: Enclosure) -> Enclosure:
     after = state.value.through(torch.sigmoid)
-    return Enclosure(after, _column(after * (Ball.exact(torch.ones_like(after.mid)) - after)) * state.slope)
+    slope = _one_minus_square(_widened(2 * after.mid - 1, 2 * after.rad))  # of tanh at half the argument: 4 s (1 - s)
+    return Enclosure(after, _column(Ball(slope.mid / 4, slope.rad / 4)) * state.slope)
 
 
 def _softplus(state: Enclosure) -> Enclosure:
@@ -277,7 +278,23 @@ def _relu(state: Enclosure) -> Enclosure:
 
 
 def _one_minus_square(ball: Ball) -> Ball:
-    return Ball.exact(torch.ones_like(ball.mid)) - ball * ball
+    """1 - t^2 by its range, [1 - high^2, 1 - low^2] over the absolute values low to high."""
+    low = (ball.mid.abs() - ball.rad).clamp(min=0) * (1 - 4 * EPS)
+    high = ball.magnitude
+    spread = (high * high - low * low) / 2
+    return _widened(1 - (low * low + high * high) / 2, spread * (1 + 8 * EPS) + 8 * EPS * high * high)
+
+
+def _sum(state: Enclosure, dim: Any = None, **_: Any) -> Enclosure:
+    """Over the units; n additions round by n eps of the sum of absolute values."""
+    if dim not in (-1, 1, (1,), (-1,), [1], [-1]) or len(state.shape) != 2:
+        raise EnclosureError("sum is bounded over the units only, as in x.sum(1)")
+
+    def summed(ball: Ball) -> Ball:
+        rounding = ball.mid.shape[1] * EPS * ball.mid.abs().sum(1)
+        return Ball(ball.mid.sum(1), (ball.rad.sum(1) + rounding) * (1 + 2 * ball.mid.shape[1] * EPS) + TINY)
+
+    return Enclosure(summed(state.value), summed(state.slope))
 
 
 def _cat(parts: Any, dim: int = 0) -> Enclosure:
@@ -314,7 +331,7 @@ RULES: Mapping[str, Callable[..., Any]] = {
     "exp": _exp, "sin": _wave(torch.sin, torch.cos), "cos": _wave(torch.cos, lambda angle: -torch.sin(angle)),
     "silu": lambda state, **_: state * _sigmoid(state), "square": lambda state: state * state,
     "pow": Enclosure.__pow__, "__pow__": Enclosure.__pow__, "matmul": Enclosure.__matmul__,
-    "__matmul__": Enclosure.__matmul__, "cat": _cat, "stack": _stack,
+    "__matmul__": Enclosure.__matmul__, "cat": _cat, "stack": _stack, "sum": _sum,
     "add": _ADD, "mul": _MUL, "sub": _sub, "neg": Enclosure.__neg__, "div": Enclosure.__truediv__,
     "__add__": _ADD, "__radd__": _ADD, "__mul__": _MUL, "__rmul__": _MUL, "__sub__": _sub,
     "__rsub__": lambda first, second: second - first, "rsub": lambda first, second: second - first,

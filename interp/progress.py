@@ -38,13 +38,17 @@ def meter(title: str, *, stream: IO[str] | None = None) -> Watch:
 
 
 def within_budget(seconds: float) -> Watch:
-    """Stop the loop once it has taken this long; what it has by then is what it returns."""
+    """Stop the loops it watches once they have taken this long together; what they have by then is what they return.
+
+    Each loop takes one step at least.
+    """
+    begin: list[float] = []
 
     def watch(states: Iterable[Any], total: int) -> Iterator[Any]:
-        begin = time.monotonic()
+        begin.append(time.monotonic())
         for state in states:
             yield state
-            if time.monotonic() - begin > seconds:
+            if time.monotonic() - begin[0] > seconds:
                 return
 
     return watch

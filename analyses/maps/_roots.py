@@ -19,6 +19,8 @@ from hooks.tangent import jacobian, push
 from hooks.watch import Watch
 
 DEGENERATE = 1e-7  # |1 - eigenvalue| below this: the sign of det(I - DF) is not trusted
+MOST_FRESH = 4  # times the first number: how far rounds grow that find nothing while the index sum fails
+EDGE = 1e-9  # of the box's width: a coordinate this close to a side touches it
 STAGNANT = 30  # trials without a fall of |G| by a tenth after which a start is called stuck
 WIDEST_SPECTRUM = 256  # units; of wider maps the leading eigenvalues are taken
 LEADING = 16  # of them
@@ -91,10 +93,10 @@ def find_roots(
 
     Rounds of fresh starts go on while the index sum fails or the last round still found a new root; without a known trapping
     box they are drawn ``within`` another one and only the second holds, without any there are none. While the sum fails, so
-    that a root is missing, every other fresh start is pushed away from the known ones (deflation). ``images`` carries roots to
-    others (along their cycles): each round starts from them too. ``equation`` has the map's fixed points as its roots;
-    F(x) = x when left out. With ``drives`` (starts, inputs) each start has its own map; roots under different drives are
-    different, and no rounds are added.
+    that a root is missing, a quarter of them starts again, pushed away from the known ones (deflation), and rounds that find
+    nothing grow. ``images`` carries roots to others (along their cycles): each round starts from them too. ``equation`` has the
+    map's fixed points as its roots; F(x) = x when left out. With ``drives`` (starts, inputs) each start has its own map; roots
+    under different drives are different, and no rounds are added.
     """
     equation = equation or fixed_point_equation(dynamics, drives)
     box = trapping_box(dynamics, drives)
@@ -103,17 +105,15 @@ def find_roots(
     landed = group.clone()
     counted = box is not None and drives is None and dynamics.dim <= WIDEST_INDEX
     extra, total = 0, index_total(dynamics, roots) if counted else None
-    drawn_in = box if box is not None else within
+    drawn_in, count = box if box is not None else within, max(256, len(starts) // 2)
     for _ in range(rounds if drawn_in is not None and drives is None and (counted or box is None) else 0):
         assert drawn_in is not None
-        fresh = fresh_starts(dynamics, drawn_in, roots, max(256, len(starts) // 2), generator, traps=box is not None)
+        fresh = fresh_starts(dynamics, drawn_in, roots, count, generator, traps=box is not None)
         fresh = fresh if images is None else torch.cat([fresh, images(roots)])
-        if total in (1.0, None):
-            found, sizes, _ = searched(equation, fresh, method, tolerance, box, watch)
-        else:
-            plain = searched(equation, fresh[::2], method, tolerance, box, watch)
-            pushed = searched(equation, fresh[1::2], method, tolerance, box, watch, avoid=roots)
-            found, sizes = torch.cat([plain[0], pushed[0]]), torch.cat([plain[1], pushed[1]])
+        found, sizes, _ = searched(equation, fresh, method, tolerance, box, watch)
+        if total not in (1.0, None):
+            pushed, theirs, _ = searched(equation, fresh[::4], method, tolerance, box, watch, avoid=roots)
+            found, sizes = torch.cat([found, pushed]), torch.cat([sizes, theirs])
         extra += len(fresh)
         before = len(roots)
         merged = torch.cat([roots, found[sizes <= tolerance]])
@@ -123,6 +123,8 @@ def find_roots(
         hits, total = counts, index_total(dynamics, roots) if counted else None
         if len(roots) == before and total in (1.0, None):
             break
+        if len(roots) == before:  # one is missing and hard to reach
+            count = min(2 * count, MOST_FRESH * max(256, len(starts) // 2))
 
     order = hits.argsort(descending=True, stable=True)
     rank = torch.empty_like(order)
@@ -262,20 +264,29 @@ def distinct(
 
 
 def indices(dynamics: Dynamics, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(sign det(I - DF), smallest |1 - eigenvalue|) of each fixed point; sign 0 where the point is degenerate."""
+    """(sign det(I - DF), smallest |1 - eigenvalue|) of each fixed point; sign 0 where it is degenerate or on the box's edge."""
     parts = torch.arange(len(points), device=points.device).split(max(1, ENTRIES // dynamics.dim**2))
-    found = [indices_of(jacobian(dynamics, points[part])) for part in parts]
+    found = [indices_of(jacobian(dynamics, points[part]), points[part], trapping_box(dynamics)) for part in parts]
     return np.concatenate([signs for signs, _ in found] or [np.zeros(0, dtype=np.int64)]), np.concatenate(
         [margins for _, margins in found] or [np.zeros(0)]
     )
 
 
-def indices_of(slopes: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """The same from the slopes (found, dim, dim)."""
+def indices_of(slopes: Tensor, points: Tensor, box: Box | None) -> tuple[np.ndarray, np.ndarray]:
+    """The same from the slopes (found, dim, dim).
+
+    A point on the boundary of the box has an index in it only when the coordinates that touch are constant around it, as those
+    of a silent ReLU unit are.
+    """
     matrices = slopes.double().cpu().numpy()
     signs = np.linalg.slogdet(np.eye(matrices.shape[-1]) - matrices)[0]
     margins = np.abs(1 - np.linalg.eigvals(matrices)).min(axis=1, initial=np.inf)
-    return np.where(margins > DEGENERATE, signs, 0).astype(np.int64), margins
+    trusted = margins > DEGENERATE
+    if box is not None:
+        low, high = box
+        touching = torch.minimum(points - low, high - points) <= EDGE * (high - low)
+        trusted &= ~(touching & (slopes.abs().amax(2) > 0)).any(1).cpu().numpy()
+    return np.where(trusted, signs, 0).astype(np.int64), margins
 
 
 def index_total(dynamics: Dynamics, points: Tensor) -> float | None:

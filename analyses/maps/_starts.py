@@ -28,10 +28,9 @@ def drawn_starts(
     if starts < 1:
         raise InputError(f"a search needs a start at least, not {starts}")
     if isinstance(around, Trajectory):
-        points = as_states(dynamics, around.points())
-        rows = torch.randint(len(points), (starts,), generator=generator)
-        noise = torch.randn(starts, dynamics.dim, generator=generator, dtype=torch.float64).to(points)
-        return points[rows.to(points.device)] + 0.5 * points.std(dim=0, correction=0) * noise
+        # a quarter around where the runs begin: an orbit on its way to infinity says little of where the map rests
+        begin = _around(as_states(dynamics, around.states[:, 0]), starts // 4, generator)
+        return torch.cat([_around(as_states(dynamics, around.points()), starts - len(begin), generator), begin])
     box = (
         trapping_box(dynamics, None if drives is None else drives.reshape(-1, dynamics.inputs))
         if around is None
@@ -45,6 +44,13 @@ def drawn_starts(
     low, high = as_box(dynamics, box)
     uniform = low + (high - low) * _sobol(starts, dynamics.dim, generator).to(low)
     return _settled(dynamics, uniform) if around is None and drives is None else uniform
+
+
+def _around(points: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """States of these, drawn with Gaussian noise of half their spread."""
+    rows = torch.randint(len(points), (count,), generator=generator).to(points.device)
+    noise = torch.randn(count, points.shape[1], generator=generator, dtype=torch.float64).to(points)
+    return points[rows] + 0.5 * points.std(dim=0, correction=0) * noise
 
 
 def as_box(dynamics: Dynamics, box: Any) -> Box:

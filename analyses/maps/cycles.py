@@ -34,7 +34,7 @@ from analyses.maps._roots import (
     sorted_eigenvalues,
 )
 from analyses.maps._starts import drawn_starts, trapping_box
-from analyses.result import Check, Result, counted
+from analyses.result import Check, Outcome, Result, counted
 from hooks.dynamics import Dynamics, autonomous
 from hooks.errors import InputError
 from hooks.tangent import jacobian
@@ -73,6 +73,8 @@ class Cycles(Result):
         Roots of F^k of smaller period, set aside, for each searched k.
     stride
         Median step over the spread of its orbit; NaN when every orbit comes to rest.
+    outcome
+        OUT_OF_TIME when a search was stopped early, CONVERGED when all were done.
     checks
         The index sum of each F^k, when the map has a trapping box; the largest residual.
     """
@@ -85,6 +87,7 @@ class Cycles(Result):
     searched: tuple[int, ...]
     lower: Int[np.ndarray, " searched"]
     stride: float
+    outcome: Outcome
     checks: tuple[Check, ...]
 
     @property
@@ -108,6 +111,8 @@ class Cycles(Result):
         empty = ", ".join(str(k) for k in self.searched if k not in found)
         text = f"{counted(len(self.periods), 'cycle')}: {', '.join(counts)}" if counts else "no cycles"
         text = f"{text}; none of period {empty}" if counts and empty else f"{text} of period {empty}" if empty else text
+        if self.outcome is Outcome.OUT_OF_TIME:
+            text += f"; the search {self.outcome.value}, so more may be there"
         if self.flow_like:
             text += (
                 f"; a step is {self.stride:.1%} of an orbit's spread, as in maps that approximate flows, which have invariant "
@@ -175,8 +180,8 @@ def find_cycles(
         watch=watch,
     )
     # Every divisor's cycles are found first: they are roots of F^k too, and hard to reach through it.
-    rests = search(dynamics, first).states
-    known = {1: list(rests[:, None])}
+    rests = search(dynamics, first)
+    known, ended = {1: list(rests.states[:, None])}, list(rests.outcomes)
     orbits: list[Tensor] = []
     hits: list[int] = []
     multipliers: list[np.ndarray] = []
@@ -184,7 +189,8 @@ def find_cycles(
     checks: list[Check] = []
     for k in sorted({d for period in wanted for d in range(2, period + 1) if period % d == 0}):
         smaller = [orbit for d, cycles in known.items() if k % d == 0 for orbit in cycles]
-        found, counts, others = _of_period(dynamics, k, first, smaller, search, apart)
+        found, counts, others, outcomes = _of_period(dynamics, k, first, smaller, search, apart)
+        ended.extend(outcomes)
         known[k] = found
         if k not in wanted:
             continue
@@ -208,6 +214,7 @@ def find_cycles(
         hits=np.array(hits, dtype=np.int64),
         searched=wanted,
         lower=np.array(lower, dtype=np.int64),
+        outcome=Outcome.OUT_OF_TIME if Outcome.OUT_OF_TIME in ended else Outcome.CONVERGED,
         stride=_stride(dynamics, first[:STRIDERS]),
         checks=tuple(checks),
     )
@@ -215,8 +222,9 @@ def find_cycles(
 
 def _of_period(
     dynamics: Dynamics, k: int, starts: Tensor, smaller: list[Tensor], search: Callable[..., Roots], apart: float
-) -> tuple[list[Tensor], list[int], list[Tensor]]:
-    """Cycles (k, dim) of minimal period k, the starts that reached each, and the orbits of smaller period, k states too."""
+) -> tuple[list[Tensor], list[int], list[Tensor], tuple[Outcome, ...]]:
+    """Cycles (k, dim) of minimal period k, the starts that reached each, the orbits of smaller period, k states too, and how
+    the starts ended."""
     others = [orbit.roll(-i, 0).repeat(k // len(orbit), 1) for orbit in smaller for i in range(len(orbit))]
     if k < SHOOTING:
         roots = search(dynamics.iterated(k), torch.cat([*smaller, starts]), images=partial(_images, dynamics, k))
@@ -228,7 +236,7 @@ def _of_period(
     found, counts = _up_to_phase(orbits[prime], roots.hits[prime], apart)
     known = torch.cat([starts[:0], *smaller])
     new = [orbit for orbit in orbits[~prime] if not ((known - orbit[0]).norm(dim=1) <= apart).any()]
-    return found, counts, [*others, *new]
+    return found, counts, [*others, *new], roots.outcomes
 
 
 def _images(dynamics: Dynamics, k: int, states: Tensor) -> Tensor:
@@ -286,9 +294,15 @@ def _returning(dynamics: Dynamics, starts: Tensor, k: int) -> Tensor:
 def _slopes(dynamics: Dynamics, orbits: list[Tensor]) -> Tensor:
     """(found, dim, dim) slope of F^k around each orbit (k, dim), as the product of the slopes at its states."""
     total = torch.eye(dynamics.dim, dtype=dynamics.dtype, device=dynamics.device).expand(len(orbits), -1, -1)
-    for states in torch.stack(orbits, 1) if orbits else ():
+    for states in _stacked(dynamics, orbits).unbind(1) if orbits else ():
         total = jacobian(dynamics, states) @ total
     return total
+
+
+def _stacked(dynamics: Dynamics, orbits: list[Tensor]) -> Tensor:
+    """(found, k, dim), also of none."""
+    none = torch.zeros(0, 1, dynamics.dim, dtype=dynamics.dtype, device=dynamics.device)
+    return torch.stack(orbits) if orbits else none
 
 
 def _multipliers(dynamics: Dynamics, orbits: list[Tensor]) -> np.ndarray:
@@ -301,7 +315,10 @@ def _index_check(dynamics: Dynamics, k: int, found: list[Tensor], others: list[T
     """The index sum of F^k: each cycle counts once a phase, each root of smaller period once."""
     if trapping_box(dynamics) is None or dynamics.dim > WIDEST_SPECTRUM:
         return ()
-    cycles, smaller = (indices_of(_slopes(dynamics, orbits))[0] for orbits in (found, others))
+    box = trapping_box(dynamics)
+    cycles, smaller = (
+        indices_of(_slopes(dynamics, orbits), _stacked(dynamics, orbits)[:, 0], box)[0] for orbits in (found, others)
+    )
     degenerate = (cycles == 0).any() or (smaller == 0).any()
     return index_check(None if degenerate else float(k * cycles.sum() + smaller.sum()), f"F^{k}")
 

@@ -32,7 +32,7 @@ class IndexSum(Result):
     Attributes
     ----------
     indices : (found,)
-        +1 or -1; 0 for a degenerate point, whose sign is not trusted.
+        +1 or -1; 0 for a degenerate point, whose sign is not trusted, and for one on the boundary of the box.
     margins : (found,)
         Smallest |1 - eigenvalue|: how far from degenerate.
     times
@@ -40,7 +40,7 @@ class IndexSum(Result):
     boxed
         Whether a trapping box is known, so that the sum must be 1.
     checks
-        The sum against 1; none without a box or with a degenerate point.
+        The sum against 1; none without a box or with a point of index 0.
     """
 
     indices: Int[np.ndarray, " found"]
@@ -61,7 +61,10 @@ class IndexSum(Result):
         if not self.boxed:
             return f"{head}; no trapping box is known, so nothing follows about completeness"
         if (self.indices == 0).any():
-            return f"{head}; {int((self.indices == 0).sum())} are degenerate, so nothing follows about completeness"
+            untrusted = int((self.indices == 0).sum())
+            return (
+                f"{head}; {untrusted} are degenerate or on the edge of the box, so nothing follows about completeness"
+            )
         verdict = "as a complete list must" if self.total == 1 else "and must have 1: at least one is missing"
         return f"{head}, {verdict}"
 

@@ -85,6 +85,8 @@ class LyapunovSpectrum(Result):
     def summary(self) -> str:
         """How many starts stayed bounded, and the leading exponent and verdict of the largest attractors."""
         bounded = int((self.attractor >= 0).sum())
+        if not len(self.running_steps):
+            return f"0 of {len(self.attractor)} starts have exponents: the run {self.outcome.value} before its burn-in was over"
         if not bounded:
             return f"0 of {len(self.attractor)} starts stay bounded"
         text = f"{bounded} of {len(self.attractor)} starts stay bounded, on {counted(len(self.sizes), 'attractor')}"
@@ -184,7 +186,7 @@ def lyapunov_spectrum(
         pass
     done = 0 if sweep is None else sweep.step - burn_in
     if sweep is None or done < 1:
-        raise InputError(f"the run was stopped before its {burn_in} steps of burn-in were over; give it more time")
+        return _nothing(len(now), k)
 
     used = -(-done // _block(steps))
     lengths = np.full(used, _block(steps), dtype=np.float64)
@@ -206,6 +208,23 @@ def lyapunov_spectrum(
     outcome = Outcome.CONVERGED if done == steps else Outcome.OUT_OF_TIME
     eps = torch.finfo(dynamics.dtype).eps
     return _spectrum(growth, lengths, groups, resting, determinants, outcome, dynamics.dt, eps)
+
+
+def _nothing(starts: int, k: int) -> LyapunovSpectrum:
+    """The result of a run that was stopped within its burn-in."""
+    none = np.zeros((0, k))
+    return LyapunovSpectrum(
+        exponents=none,
+        standard_errors=none.copy(),
+        per_start=np.full((starts, k), np.nan),
+        attractor=np.full(starts, -1, dtype=np.int64),
+        sizes=np.zeros(0, dtype=np.int64),
+        running=np.zeros((0, 0, k)),
+        running_steps=np.zeros(0, dtype=np.int64),
+        verdicts=(),
+        outcome=Outcome.OUT_OF_TIME,
+        checks=(),
+    )
 
 
 def _block(steps: int) -> int:

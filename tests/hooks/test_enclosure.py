@@ -44,6 +44,7 @@ MAPS = {
         ),
         dim=2,
     ),
+    "a sum of squares": lambda: Dynamics(lambda x, _: torch.stack([x.square().sum(1), x.sum(dim=-1)], dim=1), dim=2),
     "silu after a matrix": lambda: Dynamics(lambda x, _: nn.functional.silu(x @ some(3, 3)) + x.square() * 0.1, dim=3),
     "gru twice": lambda: recurrent(seeded(lambda: nn.GRU(2, 5))).hold([0.3, -0.2]).iterated(2),
 }
@@ -108,6 +109,14 @@ def test_elementary_functions_stay_within_the_assumed_rounding():
         for function, exact in ((torch.sin, mpmath.sin), (torch.cos, mpmath.cos)):
             for point, value in zip(points.tolist(), function(points).tolist(), strict=True):
                 assert abs(exact(mpmath.mpf(point)) - mpmath.mpf(value)) <= ULPS * EPS
+
+
+def test_slopes_of_saturating_units_stay_in_their_range_however_wide_the_box():
+    """tanh' lies in (0, 1] and the logistic slope in (0, 1/4]; a box of radius 100 bounds them by just that."""
+    wide = torch.full((1, 1), 100.0, dtype=torch.float64)
+    for function, largest in ((torch.tanh, 1.0), (torch.sigmoid, 0.25)):
+        bounds = enclose(Dynamics(lambda x, _, f=function: f(x), dim=1), torch.zeros(1, 1).double(), wide).slope
+        assert float(bounds.mid - bounds.rad) >= -1e-12 and float(bounds.mid + bounds.rad) <= largest + 1e-12
 
 
 def test_an_unknown_operation_is_refused_by_name():

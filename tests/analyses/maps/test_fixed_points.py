@@ -311,3 +311,29 @@ def test_result_survives_writing():
     assert np.array_equal(again.points, found.points) and np.array_equal(again.eigenvalues, found.eigenvalues)
     assert again.outcomes == found.outcomes and again.checks == found.checks
     assert found.plot().get_xlabel()
+
+
+def test_a_point_on_the_edge_of_its_box_has_no_index_there():
+    """x' = 4 x (1 - x) keeps [0, 1]; its rest 0 lies on the edge with slope 4, so only 3/4 has an index in the box: the sum of
+    all known points is 0, and says nothing."""
+    low, high = torch.zeros(1).double(), torch.ones(1).double()
+    found = find_fixed_points(Dynamics(lambda x, _: 4 * x * (1 - x), dim=1, box=lambda _: (low, high)), 64)
+    assert np.sort(found.points[:, 0]) == pytest.approx([0, 0.75], abs=1e-12)
+    assert [check.name for check in found.checks] == ["largest residual |F(x) - x|"]
+
+
+def test_silent_rectified_units_on_the_edge_do_count():
+    """One of two ReLU units is off at the only rest, (1.25, 0): its coordinate is 0, the box's edge, and constant there."""
+    W = torch.tensor([[0.2, 0.0], [-1.0, 0.5]], dtype=torch.float64)
+    b = torch.tensor([1.0, -1.0], dtype=torch.float64)
+    dynamics = LeakyRate(W, torch.zeros(2, 1).double(), b, torch.tensor(1.0), "relu").dynamics().hold([0.0])
+    found = find_fixed_points(dynamics, 64)
+    assert found.points == pytest.approx(np.array([[1.25, 0.0]]), abs=1e-12)
+    assert found.checks[0].name.startswith("index sum") and found.checks[0].passed
+
+
+def test_a_search_around_runaway_orbits_also_starts_where_they_began():
+    doubling = Dynamics(lambda x, _: 2 * x, dim=2)
+    runs = rollout(doubling, np.ones((4, 2)), steps=200)  # ends at 2^200
+    found = find_fixed_points(doubling, 64, around=runs)
+    assert np.abs(found.points).max() < 1e-9
