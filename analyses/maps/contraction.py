@@ -2,7 +2,7 @@
 
 Method: in the norm |T x| the map contracts a convex box at ``rate`` when |T DF(x) T^-1|_2 <= rate < 1 at each of its states
 (Lohmiller and Slotine, Automatica 34 (1998), section 5, with the constant metric M = T'T). Slopes over sub-boxes come from
-``hooks.enclosure``; the 2-norms of all matrices in an enclosure are bounded with rounding included (``norm_bounds``), and the
+``hooks.enclosure``; the 2-norms of all matrices in an enclosure are bounded with rounding included (``_norms``), and the
 sub-box with the largest bound is halved first. A norm of 1 or more at a state, bounded from below, disproves it in this norm.
 Metrics tried when none is given: the identity; the diagonal one that is optimal for the entrywise largest slopes (Perron
 vectors; Stoer and Witzgall, Numer. Math. 4 (1962)); the discrete Lyapunov equation of the mean slope; and subgradient steps on
@@ -21,16 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.linalg import solve_discrete_lyapunov
 from torch import Tensor
 
+from analyses.maps._boxes import box_sides, centered, halves
 from analyses.maps._equations import fixed_point_equation, polished
+from analyses.maps._norms import Norm, best_norm, given_norm, stretch
 from analyses.maps._starts import trapping_box
-from analyses.maps.absence import box_sides, centered, halves
 from analyses.result import Check, Result, axes_or_new
 from hooks.dynamics import Dynamics, autonomous
 from hooks.enclosure import EPS, Ball, enclose
-from hooks.errors import EnclosureError, InputError
+from hooks.errors import EnclosureError
 from hooks.tangent import jacobian
 from hooks.watch import Watch, quiet
 
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 ENTRIES = 1 << 18  # slope entries of the sub-boxes bounded at once
 SAMPLE = 64  # states at which metrics are compared and the worst state is sought first
-POWERS = 20  # power steps for a Perron vector: its quality sharpens a bound and is no part of the proof
 CLIMBS = 20  # rounds of the search for the worst state, each with a smaller spread
 
 
@@ -143,28 +142,6 @@ class Search:
     examined: int
 
 
-@dataclass(frozen=True, eq=False)
-class Norm:
-    """|T x|_2, with Y about T^-1: T A T^-1 = T A Y (T Y)^-1, and |(T Y)^-1| <= 1 / (1 - slack)."""
-
-    T: Tensor
-    Y: Tensor
-    slack: float
-
-    def upper(self, slopes: Ball) -> Tensor:
-        """(batch,) bounds of |T A T^-1|_2 for all A in the balls."""
-        seen = Ball.exact(self.T) @ slopes @ Ball.exact(self.Y)
-        return norm_bounds(seen) / (1 - self.slack) * (1 + 4 * EPS)
-
-    def lower(self, slope: Ball) -> float:
-        """|T A w| / |T w| at most, A in one ball, w the direction that it stretches most."""
-        direction = self.Y @ torch.linalg.svd(self.T @ slope.mid @ self.Y).Vh[0]
-        w = Ball.exact(direction[:, None])
-        after, before = Ball.exact(self.T) @ (slope @ w), Ball.exact(self.T) @ w
-        least = (after.mid.abs() - after.rad).clamp(min=0).norm()
-        return float(least / before.magnitude.norm() * (1 - 4 * (len(direction) + 4) * EPS))
-
-
 def certify_contraction(
     dynamics: Dynamics,
     box: Any = None,
@@ -207,7 +184,7 @@ def certify_contraction(
     dynamics = autonomous(dynamics, "certify_contraction")
     low, high = box_sides(dynamics, box)
     generator = generator or torch.Generator().manual_seed(0)
-    given = None if metric is None else _given_norm(dynamics, metric)
+    given = None if metric is None else given_norm(dynamics, metric)
 
     root = torch.stack([low, high])[None]
     seed = int(torch.randint(1 << 31, (1,), generator=generator))
@@ -218,9 +195,9 @@ def certify_contraction(
         over = enclose(dynamics, *centered(root))
     except EnclosureError as error:
         reason = str(error)
-    norm = given or _best_norm(slopes, None if over is None else over.slope)
+    norm = given or best_norm(slopes, None if over is None else over.slope)
 
-    worst = states[_stretch(norm, slopes).argmax()]
+    worst = states[stretch(norm, slopes).argmax()]
     lower = float("nan") if over is None else _lower(dynamics, norm, worst)
     search = Search(root, torch.full((1,), float("inf")).to(low), float("inf"), lower, worst, 0)
     if over is not None:
@@ -247,135 +224,6 @@ def certify_contraction(
     )
 
 
-def norm_bounds(A: Ball) -> Tensor:
-    """(batch,) upper bounds of the 2-norms of every matrix in the balls.
-
-    The smaller of |mid|_2 + |rad|_2 and sqrt(|A|_1 |A|_inf). |mid|_2^2 is the largest eigenvalue of G = mid' mid, at most the
-    largest Gershgorin disc of Q' G Q over 1 - |Q'Q - I|_inf (Ostrowski), Q the computed eigenvectors. |rad|_2^2 is at most the
-    largest (R'R v)_i / v_i for any v > 0 (Collatz and Wielandt).
-    """
-    dim = A.mid.shape[-1]
-    safe = 1 + 8 * (dim + 4) * EPS
-    mid = torch.nan_to_num(A.mid)
-    G = Ball.exact(mid.mT) @ Ball.exact(mid)
-    Q = Ball.exact(torch.linalg.eigh(G.mid).eigenvectors)
-    turned = Ball.exact(Q.mid.mT) @ G @ Q
-    off = (Ball.exact(Q.mid.mT) @ Q - Ball.exact(torch.eye(dim).to(mid))).magnitude.sum(-1).amax(-1) * safe
-    middle = (turned.magnitude.sum(-1).amax(-1) * safe / (1 - off)).sqrt() * safe
-    v = torch.ones_like(A.rad[..., :1])
-    for _ in range(POWERS):
-        v = A.rad.mT @ (A.rad @ v)
-        v = v / v.amax(-2, keepdim=True).clamp(min=1e-300) + 1e-12
-    spread = ((A.rad.mT @ (A.rad @ v)) / v).amax((-2, -1)).sqrt() * safe
-    size = A.magnitude
-    outer = size.sum(-1).amax(-1).sqrt() * size.sum(-2).amax(-1).sqrt() * safe
-    bound = torch.fmin((middle + spread) * safe + 1e-150, outer)  # squares below 1e-300 underflow
-    return torch.where(torch.isfinite(A.mid + A.rad).all(-1).all(-1), bound, float("inf"))
-
-
-def _norm(T: Tensor) -> Norm | None:
-    """The norm |T x|, unless T is singular to rounding."""
-    Y, failed = torch.linalg.inv_ex(T)
-    if failed or not torch.isfinite(Y).all():
-        return None
-    left = Ball.exact(torch.eye(len(T)).to(T)) - Ball.exact(T) @ Ball.exact(Y)
-    slack = float(norm_bounds(left[None])[0])
-    return Norm(T, Y, slack) if slack < 1e-3 else None
-
-
-def _given_norm(dynamics: Dynamics, metric: Any) -> Norm:
-    M = torch.as_tensor(metric, dtype=torch.float64, device=dynamics.device)
-    M = torch.diag(M) if M.ndim == 1 else M
-    if M.shape != (dynamics.dim, dynamics.dim) or not torch.isfinite(M).all():
-        raise InputError(f"a metric is finite and {dynamics.dim} by {dynamics.dim}, but shape {tuple(M.shape)} came")
-    T, failed = torch.linalg.cholesky_ex((M + M.mT) / 2, upper=True)
-    norm = None if failed or not torch.allclose(M, M.mT, rtol=1e-10, atol=0) else _norm(T)
-    if norm is None:
-        raise InputError("a metric is symmetric and positive definite beyond rounding, and the given one is not")
-    return norm
-
-
-def _best_norm(slopes: Tensor, over: Ball | None) -> Norm:
-    """Of some norms that shrink all sampled slopes, the one with the smallest bound over the box; else the nearest to that."""
-
-    def sampled(norm: Norm) -> float:
-        return float(torch.linalg.matrix_norm(norm.T @ slopes @ norm.Y, 2).max())
-
-    largest = slopes.abs().amax(0) if over is None or not torch.isfinite(over.magnitude).all() else over.magnitude[0]
-    tried = [torch.eye(len(largest)).to(largest), _perron_scaling(largest), *_lyapunov_transform(slopes.mean(0))]
-    norms = [norm for norm in map(_norm, tried) if norm is not None]
-    norms.append(_descended(min(norms, key=sampled), slopes))
-    shrinking = [norm for norm in norms if sampled(norm) < 1]
-    if over is None or not shrinking:
-        return min(norms, key=sampled)
-    return min(shrinking, key=lambda norm: float(norm.upper(over)[0]))
-
-
-def _perron_scaling(B: Tensor) -> Tensor:
-    """Diagonal T that minimises |T B T^-1|_2 for B > 0, down to its spectral radius: sqrt(left / right Perron vector)."""
-    B = B + 1e-9 * B.amax().clamp(min=1e-300)
-    right, left = (torch.ones_like(B[0]) for _ in range(2))
-    for _ in range(10 * POWERS):
-        right, left = B @ right, B.mT @ left
-        right, left = right / right.amax(), left / left.amax()
-    return torch.diag((left / right).sqrt())
-
-
-def _lyapunov_transform(J: Tensor) -> list[Tensor]:
-    """T with T'T = sum of J'^k J^k / q^(2k), so that |T J T^-1| < q, half-way from the spectral radius of J to 1."""
-    slope = J.cpu().numpy()
-    q = (1 + float(np.abs(np.linalg.eigvals(slope)).max())) / 2
-    if not q < 1 - 1e-9:
-        return []
-    M = torch.as_tensor(solve_discrete_lyapunov(slope.T / q, np.eye(len(slope)))).to(J)
-    T, failed = torch.linalg.cholesky_ex((M + M.mT) / 2, upper=True)
-    return [] if failed else [T]
-
-
-def _descended(norm: Norm, slopes: Tensor, steps: int = 100) -> Norm:
-    """Subgradient steps on log of the largest |T J T^-1| over the slopes, a quasiconvex function of T'T.
-
-    With q the direction most stretched and p = T J T^-1 q, the slope of |p|^2 in M, seen in coordinates where M = I, is
-    p p' - |p|^2 q q'; slopes near the largest share a step.
-    """
-    best, least, T = norm, float(_stretch(norm, slopes).max()), norm.T
-    eye = torch.eye(len(T)).to(T)
-    for step in range(steps):
-        moved = _norm(T)
-        if moved is None:
-            break
-        seen = T @ slopes @ moved.Y
-        q = _stretched_most(seen)
-        p = seen @ q
-        size = p.norm(dim=1, keepdim=True)
-        if float(size.max()) < least:
-            best, least = moved, float(size.max())
-        p = p / size.clamp(min=1e-300)
-        share = torch.softmax(50 * (size - size.max()), 0)
-        uphill = (share * (p @ p.mT - q @ q.mT)).sum(0)
-        factor, failed = torch.linalg.cholesky_ex(eye - 0.5 / (1 + step) ** 0.5 * uphill, upper=True)
-        if failed:
-            break
-        T = factor @ T
-        T = T / T.norm() * len(T) ** 0.5
-    return best
-
-
-def _stretched_most(A: Tensor) -> Tensor:
-    """(batch, dim, 1) unit vectors near the first right singular vectors."""
-    q = torch.linalg.vector_norm(A, dim=-2)[..., None] + 1e-300  # column norms: a start with all directions in it
-    for _ in range(POWERS):
-        q = A.mT @ (A @ q)
-        q = q / q.norm(dim=1, keepdim=True).clamp(min=1e-300)
-    return q
-
-
-def _stretch(norm: Norm, slopes: Tensor) -> Tensor:
-    """(batch,) |T J T^-1|_2, from below."""
-    seen = norm.T @ slopes @ norm.Y
-    return (seen @ _stretched_most(seen)).norm(dim=(1, 2))
-
-
 def _searches(
     dynamics: Dynamics, norm: Norm, search: Search, generator: torch.Generator, splits: int
 ) -> Iterator[Search]:
@@ -392,7 +240,7 @@ def _searches(
         if len(parts):
             tried = centered(parts)[0] if len(weights) else _climbed(dynamics, norm, state, parts[0], generator)
             weights = weights if len(weights) else _relevance(dynamics, norm, parts)
-            candidate = tried[_stretch(norm, jacobian(dynamics, tried)).argmax()]
+            candidate = tried[stretch(norm, jacobian(dynamics, tried)).argmax()]
             reached = _lower(dynamics, norm, candidate)
             state, lower = (candidate, reached) if reached > lower else (state, lower)
             waiting = torch.cat([waiting, halves(parts, weights)])
@@ -423,7 +271,7 @@ def _climbed(dynamics: Dynamics, norm: Norm, state: Tensor, part: Tensor, genera
     for spread in 0.5 * 0.75 ** torch.arange(CLIMBS):
         noise = torch.randn(SAMPLE, len(state), generator=generator, dtype=torch.float64).to(state)
         trial = torch.cat([state[None], (state + spread * (high - low) * noise).clamp(low, high)])
-        state = trial[_stretch(norm, jacobian(dynamics, trial)).argmax()]
+        state = trial[stretch(norm, jacobian(dynamics, trial)).argmax()]
     return state[None]
 
 

@@ -23,8 +23,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from analyses.maps._boxes import Cover, box_sides, centered, covers
 from analyses.maps._equations import fixed_point_equation, polished
-from analyses.maps.absence import Cover, box_sides, centered, covers
 from analyses.result import Check, Result, axes_or_new, counted
 from hooks.dynamics import Dynamics, as_states, autonomous
 from hooks.enclosure import EPS, Ball, Enclosure
@@ -40,9 +40,8 @@ CORNERS = 10  # dimensions up to which all 2^dim corners are tried
 CLIMBERS = 128  # states that climb, for each condition
 CLIMBS = 60
 ROUNDING = 64.0  # units in the last place of V and V(F(x)) that their difference is trusted to, where nothing bounds it
-DEFINITE = (
-    1e-6  # of its largest eigenvalue and of typical V / |x - x*|^2: a form is definite beyond the error of differences
-)
+# Of its largest eigenvalue and of typical V / |x - x*|^2: a form is definite beyond the error of differences
+DEFINITE = 1e-6
 
 
 @dataclass(frozen=True, eq=False)

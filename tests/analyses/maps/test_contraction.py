@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.nn.functional import linear as affine
 
-from analyses.maps.contraction import Contraction, certify_contraction, norm_bounds
+from analyses.maps._norms import norm_bounds
+from analyses.maps.contraction import Contraction, certify_contraction
 from hooks.dynamics import Dynamics
 from hooks.enclosure import Ball
 from hooks.errors import DrivenError, InputError
