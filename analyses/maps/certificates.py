@@ -14,7 +14,6 @@ Takes (dynamics, points (found, dim)); costs ten or so enclosures, O(found dim^3
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,11 +21,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from analyses.maps._krawczyk import krawczyk
 from analyses.result import Check, Result, axes_or_new
 from hooks.dynamics import Dynamics, as_states, autonomous
 from hooks.enclosure import EPS, Ball, enclose
 from hooks.errors import EnclosureError, InputError
-from hooks.tangent import jacobian
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,6 +43,8 @@ class Certificates(Result):
 
     Attributes
     ----------
+    points : (found, period, dim)
+        The balls' centers; period 1 when one state a point was given.
     radii : (found,)
         A fixed point of the (iterated) map lies within this distance, in every coordinate.
     unique_within : (found,)
@@ -60,6 +61,7 @@ class Certificates(Result):
         No two proved balls meet, so the proved points are different points.
     """
 
+    points: Float[np.ndarray, "found period dim"]
     radii: Float[np.ndarray, " found"]
     unique_within: Float[np.ndarray, " found"]
     unstable: Int[np.ndarray, " found"]
@@ -137,10 +139,10 @@ def certify(dynamics: Dynamics, points: Any, *, times: int = 1) -> Certificates:
     try:
         enclose(power, centers[:1, 0], torch.zeros_like(centers[:1, 0]))
     except EnclosureError as error:
-        return _nothing_proved(found, steps, str(error))
+        return _nothing_proved(centers, steps, str(error))
 
     parts = torch.arange(found, device=centers.device).split(max(1, HELD // (period * power.dim) ** 2))
-    proofs = [_krawczyk(power, centers[part]) for part in parts if len(part)]
+    proofs = [_proofs(power, centers[part]) for part in parts if len(part)]
     radii = torch.cat([centers.new_zeros(0), *(proof[0] for proof in proofs)])
     unique = torch.cat([centers.new_zeros(0), *(proof[1] for proof in proofs)])
     unstable = np.concatenate([np.zeros(0, dtype=np.int64), *(proof[2] for proof in proofs)])
@@ -154,6 +156,7 @@ def certify(dynamics: Dynamics, points: Any, *, times: int = 1) -> Certificates:
     proved = torch.isfinite(radii)
     overlapping = _overlaps(centers[proved].flatten(1), radii[proved])
     return Certificates(
+        points=centers.double().cpu().numpy(),
         radii=radii.cpu().numpy(),
         unique_within=unique.cpu().numpy(),
         unstable=unstable,
@@ -164,43 +167,25 @@ def certify(dynamics: Dynamics, points: Any, *, times: int = 1) -> Certificates:
     )
 
 
-def _nothing_proved(found: int, times: int, reason: str) -> Certificates:
+def _nothing_proved(centers: Tensor, times: int, reason: str) -> Certificates:
+    found = len(centers)
     nothing = np.full(found, np.nan)
-    return Certificates(nothing, nothing.copy(), np.full(found, -1), (reason,) * found, times, 0, ())
+    points = centers.double().cpu().numpy()
+    return Certificates(points, nothing, nothing.copy(), np.full(found, -1), (reason,) * found, times, 0, ())
 
 
-def _krawczyk(power: Dynamics, centers: Tensor) -> tuple[Tensor, Tensor, np.ndarray, list[str]]:
+def _proofs(dynamics: Dynamics, centers: Tensor) -> tuple[Tensor, Tensor, np.ndarray, list[str]]:
     """(smallest proved radius, largest proved radius, unstable count, reason) of each point or cycle (found, period, dim).
 
-    The unknowns are all states of the cycle, G_i = x_(i+1) - F(x_i). A ball of twice the Newton shift is tried first and grown
-    while it fails; then the largest one that holds is sought by bisection of its logarithm: each ball that counts is proved on
-    its own.
+    A ball of twice the Newton shift is tried first and grown while it fails; then the largest one that holds is sought by
+    bisection of its logarithm: each ball that counts is proved on its own.
     """
-    found, period, dim = centers.shape
-    flat = centers.reshape(-1, dim)
-    Y, sound = _approximate_inverse(_assembled(Ball.exact(jacobian(power, flat)), period).mid)
-    inverse, eye = Ball.exact(Y), Ball.exact(torch.eye(period * dim).to(centers))
-    value = enclose(power, flat, torch.zeros_like(flat)).value
-    gap = Ball.exact(centers.roll(-1, 1).reshape(-1, dim)) - value
-    column = Ball(gap.mid.reshape(found, -1, 1), gap.rad.reshape(found, -1, 1))
-    shift = (inverse @ column).magnitude[..., 0]
-
-    def slopes(rows: Tensor, radius: Tensor) -> Ball:
-        around = centers[rows].reshape(-1, dim)
-        wide = radius.repeat_interleave(period)[:, None].expand_as(around)
-        return enclose(power, around, wide).slope
-
-    def holds(rows: Tensor, radius: Tensor) -> Tensor:
-        """Which rows' balls are mapped into themselves."""
-        DG = _assembled(slopes(rows, radius), period)
-        contraction = (eye - inverse[rows] @ DG).magnitude.sum(2) * (1 + period * dim * EPS)
-        return ((shift[rows] + contraction * radius[:, None]) * (1 + 4 * EPS) < radius[:, None]).all(1)
-
-    radii = torch.full((found,), float("nan")).to(centers)
-    trial = (2 * shift.amax(1)).clamp(min=FIRST_RADIUS)
-    trying = torch.nonzero(sound & (trial <= LARGEST_RADIUS))[:, 0]
+    operator = krawczyk(dynamics, centers)
+    radii = torch.full((len(centers),), float("nan")).to(centers)
+    trial = (2 * operator.shift.amax(1)).clamp(min=FIRST_RADIUS)
+    trying = torch.nonzero(operator.regular & (trial <= LARGEST_RADIUS))[:, 0]
     while len(trying):
-        inside = holds(trying, trial[trying])
+        inside = operator.holds(trying, trial[trying])
         radii[trying[inside]] = trial[trying[inside]]
         trying = trying[~inside]
         trial[trying] *= GROWTH
@@ -210,43 +195,17 @@ def _krawczyk(power: Dynamics, centers: Tensor) -> tuple[Tensor, Tensor, np.ndar
     unique, beyond = radii.clone(), torch.full_like(radii, LARGEST_RADIUS)
     for _ in range(BISECTIONS if len(proved) else 0):
         middle = (unique[proved] * beyond[proved]).sqrt()
-        inside = holds(proved, middle)
+        inside = operator.holds(proved, middle)
         unique[proved[inside]], beyond[proved[~inside]] = middle[inside], middle[~inside]
 
-    unstable = np.full(found, -1, dtype=np.int64)
-    if len(proved):
-        J = slopes(proved, radii[proved])
-        around = [Ball(*(side.reshape(-1, period, dim, dim)[:, i] for side in (J.mid, J.rad))) for i in range(period)]
-        product = reduce(lambda total, slope: slope @ total, around)
-        unstable[proved.cpu().numpy()] = [_unstable_count(product[row]) for row in range(len(proved))]
+    unstable = np.full(len(centers), -1, dtype=np.int64)
+    unstable[proved.cpu().numpy()] = operator.unstable(proved, radii[proved]) if len(proved) else []
     reasons = [
         "" if done else "no ball up to radius 1 is mapped into itself by the Krawczyk operator" if regular
         else "the slope I - DF is singular to rounding: the point is degenerate or part of a continuum"
-        for done, regular in zip(torch.isfinite(radii).tolist(), sound.tolist(), strict=True)
+        for done, regular in zip(torch.isfinite(radii).tolist(), operator.regular.tolist(), strict=True)
     ]  # fmt: skip
     return radii, unique, unstable, reasons
-
-
-def _assembled(slope: Ball, period: int) -> Ball:
-    """DG of cycles' equations from slopes (found period, dim, dim) at their states: I in block (i, i + 1), -J_i in (i, i)."""
-    dim = slope.mid.shape[-1]
-    eye = torch.eye(dim).to(slope.mid)
-    if period == 1:
-        return Ball.exact(eye) - slope
-    mid, rad = (side.reshape(-1, period, dim, dim) for side in (-slope.mid, slope.rad))
-    blocks = mid.new_zeros(2, len(mid), period, dim, period, dim)
-    for i in range(period):
-        blocks[0, :, i, :, i], blocks[1, :, i, :, i] = mid[:, i], rad[:, i]
-        blocks[0, :, i, :, (i + 1) % period] = eye
-    return Ball(*blocks.reshape(2, len(mid), period * dim, period * dim))
-
-
-def _approximate_inverse(slopes: Tensor) -> tuple[Tensor, Tensor]:
-    """Y close to DG^-1, and which points have one; any Y is sound, a bad one proves nothing."""
-    Y, failed = torch.linalg.inv_ex(slopes)
-    dim = slopes.shape[-1]
-    sound = (failed == 0) & torch.isfinite(Y).all(2).all(1) & (Y.abs().amax((1, 2)) < 1 / (dim * EPS))
-    return torch.where(sound[:, None, None], Y, torch.eye(dim).to(Y)), sound
 
 
 def _possibly_shorter(dynamics: Dynamics, centers: Tensor, radii: Tensor, steps: int) -> list[int]:
@@ -259,36 +218,6 @@ def _possibly_shorter(dynamics: Dynamics, centers: Tensor, radii: Tensor, steps:
     image = Ball(centers[rows, steps], ball) if whole else enclose(dynamics.iterated(steps), first, ball).value
     apart = ((image.mid - first).abs() > (image.rad + ball) * (1 + 8 * EPS) + 8 * EPS).any(1)
     return rows[~apart].tolist()
-
-
-def _unstable_count(slope: Ball) -> int:
-    """Eigenvalues outside the unit circle of every matrix in the ball, or -1.
-
-    With P the eigenvectors of the midpoint and Y about P^-1, eigenvalues of J are those of P^-1 J P = (I - R)^-1 Y J P,
-    R = I - Y P: discs around the diagonal of Y J P, widened by |R| / (1 - |R|) |Y J P|. Each connected group of discs holds
-    as many eigenvalues as discs, so discs wholly inside and wholly outside the circle can be counted.
-    """
-    dim = len(slope.mid)
-    P = np.linalg.eig(slope.mid.cpu().numpy())[1]
-    try:
-        Y = np.linalg.inv(P)
-    except np.linalg.LinAlgError:
-        return -1
-    J, spread = slope.mid.cpu().numpy(), slope.rad.cpu().numpy()
-    rounding = 8 * (dim + 4) * EPS  # complex products: four real ones each
-    JP = J @ P
-    JP_error = spread @ np.abs(P) + rounding * (np.abs(J) @ np.abs(P))
-    M = Y @ JP
-    M_error = np.abs(Y) @ JP_error + rounding * (np.abs(Y) @ np.abs(JP))
-    R = np.abs(np.eye(dim) - Y @ P) + rounding * (np.abs(Y) @ np.abs(P) + np.eye(dim))
-    off = float(R.sum(axis=1).max()) * (1 + dim * EPS)
-    if off >= 1:
-        return -1
-    size = float((np.abs(M) + M_error).sum(axis=1).max())
-    center = np.diag(M)
-    reach = (np.abs(M).sum(axis=1) - np.abs(center) + M_error.sum(axis=1) + off / (1 - off) * size) * (1 + rounding)
-    inside, outside = np.abs(center) + reach < 1 - rounding, np.abs(center) - reach > 1 + rounding
-    return int(outside.sum()) if (inside | outside).all() else -1
 
 
 def _overlaps(centers: Tensor, radii: Tensor) -> int:
