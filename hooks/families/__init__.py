@@ -1,7 +1,8 @@
-"""One function a family: network -> Dynamics."""
+"""One function a family: network -> Dynamics; and paths, one-parameter families of them."""
 
+from hooks.families.path import along_drive, along_weights
 from hooks.families.piecewise_linear import PiecewiseLinear
 from hooks.families.recurrent import LeakyRate, dale, low_rank, recurrent
 from hooks.families.stepped import stepped
 
-__all__ = ["LeakyRate", "PiecewiseLinear", "dale", "low_rank", "recurrent", "stepped"]
+__all__ = ["LeakyRate", "PiecewiseLinear", "along_drive", "along_weights", "dale", "low_rank", "recurrent", "stepped"]
