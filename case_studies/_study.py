@@ -61,4 +61,4 @@ class CaseStudy(Generic[S]):
             "scale": scale,
             "settings": str(dict(self.scales[scale])),
         }
-        return Report(self.title, journal.findings, rows, sentences, provenance).written(folder)
+        return Report(self.title, journal.findings, rows, sentences, provenance, maps=journal.maps).written(folder)

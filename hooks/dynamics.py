@@ -6,8 +6,9 @@ A family (``hooks/families``) is a function from a network to a ``Dynamics``; an
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,9 @@ class Dynamics:
         drive -> (lower, upper), each (dim,): a box that the step under this drive maps into itself, so that every
         fixed point in it can be counted; None when no such box is known. It may return None for a drive.
     fingerprint
-        Digest of weights and settings; names saved work.
+        Digest of weights and settings, of a held drive too; names saved work.
+    weights
+        Tensors and settings from which ``hooks.families.rebuilt`` makes the map again; empty where only code does.
     """
 
     step: Callable[[TensorLike, Any], TensorLike]
@@ -68,6 +71,7 @@ class Dynamics:
     readout: Callable[[Tensor], Tensor] | None = None
     box: Callable[[Any], Box | None] | None = None
     fingerprint: str = ""
+    weights: Mapping[str, Tensor | str | int] = field(default_factory=dict)
 
     def __call__(self, states: Float[Tensor, "batch dim"], drive: Any = None) -> Float[Tensor, "batch dim"]:
         """The states one step later. Raises DrivenError when a drive is needed and none came."""
@@ -88,6 +92,8 @@ class Dynamics:
         jacobian, push, box = self.jacobian, self.push, self.box
         return replace(
             self,
+            fingerprint=f"{self.fingerprint}.{digest(held)[:8]}" if self.fingerprint else "",
+            weights={**self.weights, "drive": held} if self.weights and isinstance(held, Tensor) else {},
             step=lambda states, _: self.step(states, held),
             driven=False,
             inputs=0,
@@ -127,10 +133,24 @@ class Dynamics:
             self,
             step=step,
             name=f"{self.name}, {times} steps",
+            fingerprint=f"{self.fingerprint}^{times}" if self.fingerprint else "",
+            weights={},
             dt=self.dt * times,
             jacobian=None if jacobian is None else product,
             push=None if push is None else carried,
         )
+
+
+def digest(*settings: Any) -> str:
+    """A short name for weights and settings: equal bytes, equal name."""
+    sha = hashlib.sha256()
+    for setting in settings:
+        if isinstance(setting, Tensor):
+            setting = setting.detach().double().cpu().numpy()
+            sha.update(str(setting.shape).encode() + setting.tobytes())
+        else:
+            sha.update(repr(setting).encode())
+    return sha.hexdigest()[:16]
 
 
 def as_states(dynamics: Dynamics, states: Any) -> Float[Tensor, "batch dim"]:

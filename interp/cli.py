@@ -1,4 +1,4 @@
-"""The command line: interp report | cases | reproduce. Heavy imports happen inside the commands."""
+"""The command line: interp report | cases | reproduce | verify. Heavy imports happen inside the commands."""
 
 from __future__ import annotations
 
@@ -121,6 +121,28 @@ def reproduce(
 
     study = importlib.import_module("case_studies").load(name)
     _finish(study.run(scale, out if out is not None else Path("interp-report") / name), as_json)
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A report's folder, or its report.html.")],
+    as_json: Json = False,
+) -> None:
+    """Prove every certificate of a report again, from its files alone."""
+    from interp.verify import verified
+
+    verdicts = verified(folder.parent if folder.suffix == ".html" else folder)
+    if as_json:
+        typer.echo(json.dumps([vars(verdict) for verdict in verdicts], ensure_ascii=False))
+    else:
+        for verdict in verdicts:
+            typer.echo(str(verdict))
+    refused = sum(verdict.claims - verdict.confirmed for verdict in verdicts)
+    if not verdicts:
+        typer.echo("interp: the report claims no proofs", err=True)
+    if refused:
+        typer.echo(f"interp: {refused} of {sum(verdict.claims for verdict in verdicts)} proofs are refused", err=True)
+        raise typer.Exit(CHECK_FAILED)
 
 
 def main() -> None:

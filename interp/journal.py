@@ -52,6 +52,7 @@ class Journal:
         self.folder = folder
         self.budget = budget
         self._findings: list[Finding] = []
+        self._maps: dict[str, Mapping[str, Any]] = {}
         if folder is not None:
             _claim(folder, fingerprint)
 
@@ -73,6 +74,11 @@ class Journal:
         limited = within_budget(self.budget)
         return lambda states, total: limited(shown(states, total), total)
 
+    @property
+    def maps(self) -> dict[str, Mapping[str, Any]]:
+        """Fingerprint -> weights of every map that an analysis took, where it has weights."""
+        return dict(self._maps)
+
     def note(self, title: str, function: Callable[P, R], /, *args: P.args, **options: P.kwargs) -> R:
         """Call an analysis and keep its result under this title.
 
@@ -81,6 +87,8 @@ class Journal:
         if any(finding.title == title for finding in self._findings):
             raise InputError(f"there is a finding {title!r} already; titles are different")
         call = recorded(function, args, options)
+        given = [value for value in (*args, *options.values()) if isinstance(value, Dynamics) and value.weights]
+        self._maps |= {dynamics.fingerprint: dynamics.weights for dynamics in given}
         path = None if self.folder is None else self.folder / f"{hashlib.sha256(title.encode()).hexdigest()[:16]}.json"
         kept = None if path is None else _kept(path, call)
         if kept is not None:

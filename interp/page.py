@@ -26,6 +26,7 @@ from hooks.errors import InputError
 from interp.claims import DIFFERS, Row
 from interp.figures import picture
 from interp.journal import Finding
+from interp.maps import write_maps
 
 LARGE = 10_000  # numbers above which an array leaves the JSON file
 MOST_ROWS = 64
@@ -47,6 +48,8 @@ class Report:
         What is needed to run it again.
     path
         The page, once written.
+    maps
+        Fingerprint -> weights of the maps that were analysed, written beside the page for ``interp verify``.
     """
 
     subject: str
@@ -55,6 +58,7 @@ class Report:
     sentences: tuple[str, ...] = ()
     provenance: Mapping[str, str] = field(default_factory=dict)
     path: Path | None = None
+    maps: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def failed(self) -> tuple[str, ...]:
@@ -100,6 +104,7 @@ class Report:
         }
         (folder / "numbers.json").write_text(_json(numbers), encoding="utf-8")
         (folder / "arrays.safetensors").write_bytes(save(arrays))
+        write_maps(folder, self.maps)
         page = folder / "report.html"
         page.write_text(_html(read(folder)), encoding="utf-8")
         return replace(self, provenance=provenance, path=page)

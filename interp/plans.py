@@ -254,7 +254,8 @@ def report(
         "notes": " ".join((*network.notes, *notes)),
     }
     subject = f"{name}: {dynamics.name}" if name else dynamics.name
-    return Report(subject, journal.findings, (), account(journal.results), provenance).written(folder)
+    sentences = account(journal.results)
+    return Report(subject, journal.findings, (), sentences, provenance, maps=journal.maps).written(folder)
 
 
 def driving_inputs(dynamics: Dynamics, inputs: Any) -> np.ndarray:

@@ -167,6 +167,35 @@ def certify(dynamics: Dynamics, points: Any, *, times: int = 1) -> Certificates:
     )
 
 
+def confirmed(dynamics: Dynamics, claims: Certificates) -> np.ndarray:
+    """(found,) bool: each claim proved again, or nothing claimed.
+
+    A claim is a point with its radii, its count of unstable directions and its period. Existence within ``radii`` and
+    uniqueness within ``unique_within`` are each proved anew for just that ball; nothing is searched. A ball that was changed,
+    a point moved out of it, or a map with other weights is refused.
+    """
+    period = claims.points.shape[1]
+    power = dynamics if period > 1 else dynamics.iterated(claims.times)
+    claimed = np.flatnonzero(claims.proved)
+    good = np.ones(len(claims.radii), dtype=bool)
+    if not len(claimed):
+        return good
+    centers = torch.as_tensor(claims.points[claimed]).to(dtype=power.dtype, device=power.device)
+    radii, unique = (torch.as_tensor(side[claimed]).to(centers) for side in (claims.radii, claims.unique_within))
+    try:
+        operator = krawczyk(power, centers)
+        rows = torch.arange(len(claimed), device=centers.device)
+        held = operator.holds(rows, radii) & (unique >= radii) & operator.holds(rows, unique)
+        counts = np.array(operator.unstable(rows, radii))
+    except EnclosureError:
+        return ~claims.proved
+    held_now = held.cpu().numpy() & ((claims.unstable[claimed] == -1) | (claims.unstable[claimed] == counts))
+    for divisor in (d for d in range(1, claims.times) if claims.times % d == 0):
+        held_now[_possibly_shorter(dynamics, centers, radii, divisor)] = False
+    good[claimed] = held_now
+    return good
+
+
 def _nothing_proved(centers: Tensor, times: int, reason: str) -> Certificates:
     found = len(centers)
     nothing = np.full(found, np.nan)

@@ -2,7 +2,18 @@
 
 from hooks.families.path import along_drive, along_weights
 from hooks.families.piecewise_linear import PiecewiseLinear
+from hooks.families.rebuilt import rebuilt
 from hooks.families.recurrent import LeakyRate, dale, low_rank, recurrent
 from hooks.families.stepped import stepped
 
-__all__ = ["LeakyRate", "PiecewiseLinear", "along_drive", "along_weights", "dale", "low_rank", "recurrent", "stepped"]
+__all__ = [
+    "LeakyRate",
+    "PiecewiseLinear",
+    "along_drive",
+    "along_weights",
+    "dale",
+    "low_rank",
+    "rebuilt",
+    "recurrent",
+    "stepped",
+]

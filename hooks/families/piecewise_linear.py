@@ -13,9 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import linear
 
-from hooks.dynamics import Dynamics, TensorLike
+from hooks.dynamics import Dynamics, TensorLike, digest
 from hooks.errors import InputError
-from hooks.families.recurrent import digest, times
+from hooks.families.recurrent import times
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,4 +82,5 @@ class PiecewiseLinear:
             push=push,
             readout=lambda states: states[..., :outputs],
             fingerprint=digest(A, W, h, self.relu, outputs),
+            weights={"family": "almost linear", **vars(self)},
         )

@@ -10,8 +10,7 @@ r' = (1 - a) r + a phi(W r + W_in x + b).
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -20,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from hooks.dynamics import Box, Dynamics, TensorLike
+from hooks.dynamics import Box, Dynamics, TensorLike, digest
 from hooks.errors import InputError
 
 Cell = Literal["tanh", "relu", "gru", "lstm"]
@@ -79,6 +78,18 @@ def recurrent(
         h is a projection that no layer of this family has), or for a module of another kind.
     """
     cell, layers = weights(module)
+    return stacked(cell, layers, readout=readout, dtype=dtype, device=device)
+
+
+def stacked(
+    cell: Cell,
+    layers: Sequence[Layer],
+    *,
+    readout: nn.Linear | None = None,
+    dtype: torch.dtype = torch.float64,
+    device: str = "cpu",
+) -> Dynamics:
+    """Layers of one kind, the first one first, as a driven map: what ``recurrent`` makes of a module."""
     layers = [
         Layer(*(w.detach().to(dtype=dtype, device=device, copy=True) for w in vars(layer).values())) for layer in layers
     ]
@@ -134,6 +145,12 @@ def recurrent(
         readout=None if readout is None else _linear_readout(readout, slice(h_dim - units, h_dim), dtype, device),
         box=box,
         fingerprint=digest(cell, *(w for layer in layers for w in vars(layer).values()), *_weights_of(readout)),
+        weights={
+            "family": "recurrent",
+            "cell": cell,
+            **{f"layers.{k}.{name}": w for k, layer in enumerate(layers) for name, w in vars(layer).items()},
+            **({} if readout is None else {f"readout.{name}": w.detach() for name, w in readout.named_parameters()}),
+        },
     )
 
 
@@ -262,6 +279,7 @@ class LeakyRate:
             readout=readout,
             box=box,
             fingerprint=digest(self.nonlinearity, W, W_in, b, a, self.W_out, self.b_out),
+            weights={"family": "leaky rate", **_given(self)},
         )
 
 
@@ -277,21 +295,14 @@ def low_rank(m: Float[Tensor, "units rank"], n: Float[Tensor, "units rank"]) -> 
     return m @ n.mT / len(m)
 
 
-def digest(*settings: Any) -> str:
-    """A short name for weights and settings: equal bytes, equal name."""
-    sha = hashlib.sha256()
-    for setting in settings:
-        if isinstance(setting, Tensor):
-            setting = setting.detach().double().cpu().numpy()
-            sha.update(str(setting.shape).encode() + setting.tobytes())
-        else:
-            sha.update(repr(setting).encode())
-    return sha.hexdigest()[:16]
-
-
 def times(W: Tensor, tangents: Tensor) -> Tensor:
     """W times every direction of (..., units, directions) as one matrix product, 2 to 6 times faster than one a row."""
     return (tangents.mT @ W.mT).mT
+
+
+def _given(network: Any) -> dict[str, Tensor | str | int]:
+    """The fields of a network's dataclass that are not None."""
+    return {name: value for name, value in vars(network).items() if value is not None}
 
 
 def _weights_of(readout: nn.Linear | None) -> tuple[Tensor, ...]:
@@ -441,4 +452,4 @@ def _relu_ceiling(W: Tensor, most: Tensor) -> Tensor | None:
     return top * (1 + 1e-9) if (positive @ top + most <= top).all() and (top >= 0).all() else None
 
 
-__all__ = ["GATES", "NONLINEARITIES", "LeakyRate", "dale", "digest", "low_rank", "recurrent", "times", "weights"]
+__all__ = ["GATES", "NONLINEARITIES", "LeakyRate", "dale", "low_rank", "recurrent", "times", "weights"]

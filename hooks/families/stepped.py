@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hooks.dynamics import Dynamics
+from hooks.dynamics import Dynamics, digest
 from hooks.errors import InputError
-from hooks.families.recurrent import digest
 
 
 def stepped(

@@ -1,0 +1,48 @@
+"""From the weights that a map carries, as they are written beside a report, to the map again."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from hooks.dynamics import Dynamics
+from hooks.errors import LoadError
+from hooks.families.piecewise_linear import PiecewiseLinear
+from hooks.families.recurrent import GATES, Layer, LeakyRate, stacked
+
+
+def rebuilt(weights: Mapping[str, Tensor | str | int]) -> Dynamics:
+    """The map whose ``weights`` these are, in float64, its drive held if one was.
+
+    Raises
+    ------
+    LoadError
+        When they are not those of a known family, or a tensor is missing or misshapen.
+    """
+    try:
+        dynamics = _family(dict(weights))
+        return dynamics.hold(weights["drive"]) if "drive" in weights else dynamics
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise LoadError(f"these weights make no map: {type(error).__name__}: {error}") from None
+
+
+def _family(weights: dict[str, Tensor | str | int]) -> Dynamics:
+    family = weights.pop("family", "")
+    weights.pop("drive", None)
+    given: dict = weights  # of the right kinds, or the constructors say otherwise
+    if family == "leaky rate":
+        return LeakyRate(**given).dynamics()
+    if family == "almost linear":
+        return PiecewiseLinear(**{**given, "relu": int(given["relu"]), "outputs": int(given["outputs"])}).dynamics()
+    if family == "recurrent" and given["cell"] in GATES:
+        depth = 1 + max(int(name.split(".")[1]) for name in given if name.startswith("layers."))
+        names = ("W_x", "W_h", "b_x", "b_h")
+        layers = [Layer(*(given[f"layers.{k}.{name}"] for name in names)) for k in range(depth)]
+        readout = None
+        if "readout.weight" in given:
+            W, b = given["readout.weight"], given.get("readout.bias")
+            readout = nn.Linear(W.shape[1], len(W), bias=b is not None, dtype=W.dtype)
+            with torch.no_grad():
+                readout.load_state_dict({"weight": W} if b is None else {"weight": W, "bias": b})
+        return stacked(given["cell"], layers, readout=readout)
+    raise LoadError(f"there is no family {family!r} of maps whose weights can be written")
