@@ -3,9 +3,18 @@
 =====================  ====================================================================
 fixed_points           where the map rests: every root of F(x) = x, and how each start ended
 cycles                 what it repeats: roots of F^k(x) = x, distinct up to phase
+slow_points            where it nearly rests: minima of the speed, ghosts of folds
+continua               the curve of slow points through a point: line, ring or neither
 stability              what each rest does: stable, saddle or unstable; node or focus; time constants
 index                  are they all there: the index sum on a trapping box
 certificates           are they really there: existence, uniqueness and stability, proved
+absence                where it does not rest: a box proved free of fixed points, a list proved complete
+contraction            does every step bring states closer: a metric and a rate, proved, or the failing state
+lyapunov_functions     is V a Lyapunov function: a counterexample, a proof outside a shell, or neither
+basins                 which share of the starts ends on which attractor, and the basins in a plane
+boundaries             what separates two attractors: the edge state, and the stable manifold of the saddle
+kicks                  the smallest kick that turns one memory into another
+continuation           how rests move, vanish and turn unstable over one parameter
 jacobian_spectra       eigenvalues and singular values of the slope along states
 lyapunov               how fast neighbours part, with standard errors
 geometry               which inputs write to which directions, and which the readout reads

@@ -10,19 +10,29 @@ import torch
 from torch import nn
 
 import analyses
+from analyses.maps.absence import certify_absence
+from analyses.maps.basins import basins, plane_basins
+from analyses.maps.boundaries import edge_state, separatrix
 from analyses.maps.certificates import certify
+from analyses.maps.continua import chart_continuum
+from analyses.maps.continuation import continue_fixed_points
+from analyses.maps.contraction import certify_contraction
 from analyses.maps.cycles import find_cycles
 from analyses.maps.fixed_points import find_fixed_points
 from analyses.maps.geometry import linear_geometry
 from analyses.maps.index import index_sum
 from analyses.maps.jacobian_spectra import jacobian_spectra
+from analyses.maps.kicks import minimal_kicks
 from analyses.maps.lyapunov import lyapunov_spectrum
+from analyses.maps.lyapunov_functions import falsify_lyapunov_function
+from analyses.maps.slow_points import find_slow_points
 from analyses.maps.stability import classify
 from analyses.maps.transitions import transitions
 from analyses.result import Check, Null, Outcome, Result, counted
+from analyses.symbols.exact_fixed_points import exact_fixed_points
 from analyses.trajectories.stream_geometry import stream_geometry
-from hooks.dynamics import rollout
-from hooks.families import recurrent
+from hooks.dynamics import Dynamics, rollout
+from hooks.families import PiecewiseLinear, recurrent
 from tests.known import linear, rolled_tanh
 
 
@@ -43,6 +53,16 @@ def specimens():
         gru, torch.zeros(3, 4), drives=torch.randn(3, 6, 2, generator=torch.Generator().manual_seed(0))
     )
     points, none = find_fixed_points(map4, 64), find_fixed_points(linear([[1.0]]), np.zeros((0, 1)))
+    bit, half = Dynamics(lambda x, _: torch.tanh(2 * x), dim=1), linear(0.5 * np.eye(2))
+    two, rest = [[[0.9575040240772687]], [[-0.9575040240772687]]], [[[0.0, 0.0]]]
+    tent, line = (
+        PiecewiseLinear(*(torch.tensor(w) for w in weights), relu=1)
+        for weights in (([1.25], [[-3.25]], [1.0]), ([0.0], [[1.0]], [1.0]))
+    )
+
+    def stopped(states, total):
+        return iter(())
+
     at = find_fixed_points(held, 16).points
     return [
         points, none,
@@ -54,6 +74,22 @@ def specimens():
         lyapunov_spectrum(held, at, steps=8), lyapunov_spectrum(linear([[0.0]]), [[1.0]], steps=8),
         linear_geometry(gru, at, drive=[0.0, 0.0]), linear_geometry(linear([[0.5]]), [[0.0]]),
         transitions(gru, [at], [[1.0, 0.0]], rest=[0.0, 0.0]), transitions(gru, [at], np.zeros((0, 2)), rest=[0.0, 0.0]),
+        find_slow_points(Dynamics(lambda x, _: x + 1e-3, dim=1), [[0.0], [0.5]]),
+        find_slow_points(linear([[0.5]]), np.zeros((0, 1))),
+        chart_continuum(linear([[1.0, 0.0], [0.0, 0.5]]), [0.0, 0.0], box=(-1.0, 1.0)), chart_continuum(linear([[0.5]]), [0.0]),
+        basins(bit, [[0.5], [-0.5]]), basins(linear([[1.0]]), np.zeros((0, 1))),
+        plane_basins(half, rest, basis=np.eye(2), resolution=3),
+        plane_basins(linear(np.diag([0.5, 2.0])), rest, basis=np.eye(2), resolution=3, steps=20),
+        edge_state(bit, [1.0], [-1.0], attractors=two), edge_state(bit, [1.0], [-1.0], attractors=two, watch=stopped),
+        separatrix(bit, [0.0], attractors=two), separatrix(linear([[2.0]]), [0.0], attractors=[[[0.0]]], extent=1.0),
+        minimal_kicks(bit, two, directions=4), minimal_kicks(half, rest),
+        certify_absence(map4, splits=100), certify_absence(linear([[2.0]]), (0.5, 1.0)),
+        certify_contraction(linear([[0.5]]), (-1.0, 1.0)), certify_contraction(linear([[1.0]]), (-1.0, 1.0), watch=stopped),
+        falsify_lyapunov_function(linear([[0.5]]), lambda x: (x * x)[:, 0], box=(-1.0, 1.0)),
+        falsify_lyapunov_function(linear([[0.5]]), lambda x: torch.sqrt(x[:, 0]), box=(-1.0, 1.0), equilibrium=[0.0]),
+        continue_fixed_points(lambda p: linear([[p]]), [[0.0]], at=0.5, span=(0.0, 2.0)),
+        continue_fixed_points(lambda p: linear([[p]]), np.zeros((0, 1)), at=0.5, span=(0.0, 2.0)),
+        exact_fixed_points(tent), exact_fixed_points(line),
         stream_geometry(trajectory), stream_geometry(rollout(linear([[1.0]]), [[2.0]], steps=3)),
     ]  # fmt: skip
 
