@@ -146,8 +146,9 @@ def digest(*settings: Any) -> str:
     sha = hashlib.sha256()
     for setting in settings:
         if isinstance(setting, Tensor):
-            setting = setting.detach().double().cpu().numpy()
-            sha.update(str(setting.shape).encode() + setting.tobytes())
+            array = setting.detach().double().cpu().contiguous().numpy()
+            sha.update(str(array.shape).encode())
+            sha.update(array.data)
         else:
             sha.update(repr(setting).encode())
     return sha.hexdigest()[:16]

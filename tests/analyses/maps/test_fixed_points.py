@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -194,6 +196,27 @@ def test_wide_maps_are_searched_without_their_jacobian(units):
     assert found.eigenvalues.shape == (9, units if units <= 256 else 16)
     assert found.eigenvalues[np.abs(found.points).max(axis=1).argmin()][:2].real == pytest.approx([2, 2], abs=1e-7)
     assert found.checks[0].passed  # the index sum
+
+
+WIDE = """
+import resource, torch
+from analyses.maps.fixed_points import find_fixed_points
+from hooks.families import LeakyRate
+W = torch.randn(4096, 4096, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * (0.5 / 64)
+W[:2], W[:, :2] = 0, 0
+W[0, 0] = W[1, 1] = 2.0
+network = LeakyRate(W, torch.zeros(4096, 1).double(), torch.zeros(4096).double(), torch.tensor(0.5))
+found = find_fixed_points(network.dynamics().hold([0.0]), 64)
+print(len(found.points), int(found.stable.sum()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_a_map_of_4096_units_is_searched_in_two_gigabytes():
+    """Two bits of gain 2 beside 4094 units of spectral radius 0.5 (circular law): 9 rests, 4 of them stable."""
+    done = subprocess.run([sys.executable, "-c", WIDE], capture_output=True, text=True, check=True)
+    points, stable, kilobytes = map(int, done.stdout.split())
+    assert (points, stable) == (9, 4) and kilobytes < 2e6
 
 
 def test_a_known_point_that_is_avoided_shows_the_ones_behind_it():
