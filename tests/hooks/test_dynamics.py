@@ -97,9 +97,32 @@ def test_autograd_and_forward_mode_give_the_rotation_matrix():
     assert jacobian(dynamics, states[:0]).shape == (0, 2, 2)
 
 
-def test_a_constant_map_has_slope_zero():
-    constant = Dynamics(lambda states, _: torch.ones_like(states), dim=2)
-    assert jacobian(constant, torch.zeros(3, 2).double()).abs().max() == 0
+@pytest.mark.parametrize(
+    ("step", "slope"),
+    [
+        (lambda states, _: torch.ones_like(states), [[0, 0], [0, 0]]),
+        (lambda states, _: torch.ones(len(states), 2, dtype=torch.float64), [[0, 0], [0, 0]]),
+        (lambda states, _: 2 * states.detach(), [[0, 0], [0, 0]]),
+        (lambda states, _: torch.cat([states[:, :1].detach(), 3 * states[:, 1:]], 1), [[0, 0], [0, 3]]),
+    ],
+)
+def test_what_ignores_its_state_has_slope_zero(step, slope):
+    dynamics, states = Dynamics(step, dim=2), torch.ones(3, 2).double()
+    tangents = torch.tensor([[1.0, 2, 3], [4, 5, 6]]).double().expand(3, 2, 3)
+    expected = torch.tensor(slope).double()
+    assert torch.equal(jacobian(dynamics, states), expected.expand(3, 2, 2))
+    for given in (states, states[:1].expand(3, 2)):
+        after, carried = push(dynamics, given, tangents)
+        assert torch.equal(after, dynamics(states)) and torch.equal(carried, expected @ tangents)
+    if "detach" not in step.__code__.co_names:
+        check_dynamics(dynamics, states)
+
+
+def test_a_draw_that_changes_nothing_is_pushed_through():
+    dynamics = Dynamics(lambda states, _: states + 0 * torch.randn_like(states), dim=2)
+    states, tangents = torch.ones(3, 2).double(), torch.eye(2).double().expand(3, 2, 2)
+    assert torch.equal(push(dynamics, states, tangents)[1], tangents)
+    check_dynamics(dynamics, states)
 
 
 def broken(step, **fields):

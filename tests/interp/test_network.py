@@ -215,3 +215,18 @@ def test_kwargs_written_as_json_are_what_the_command_line_gives(tmp_path):
     torch.save(module.state_dict(), tmp_path / "reader.pt")
     network = load(tmp_path / "reader.pt", model="tests.interp.test_network:Reader", kwargs=json.loads('{"hidden": 6}'))
     assert_same_map(network.dynamics(), recurrent(module.rnn))
+
+
+def test_a_network_that_ignores_its_state_is_reported(tmp_path):
+    class Deaf(nn.Module):
+        input_size, hidden_size = 2, 3
+
+        def __init__(self):
+            super().__init__()
+            self.bias = nn.Parameter(torch.ones(3))
+
+        def forward(self, inputs, state):
+            return self.bias.expand(len(inputs), 3)
+
+    written = interp.report(Deaf(), out=tmp_path)
+    assert "one stable fixed point of 1" in written.sentences[0] and written.failed == ()
