@@ -83,12 +83,12 @@ def push(
         return dynamics(inputs, drive)
 
     def along(tangent: Tensor) -> Any:
-        after, carried = torch.func.jvp(step, (states,), (tangent,))
+        after, carried = torch.func.jvp(step, (states,), (tangent,))  # type: ignore[misc]
         return after, torch.zeros_like(tangent) + carried  # a step that ignores its state carries no axis of directions
 
     with torch.no_grad(), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         # the next states do not depend on the direction, so they come out unbatched
-        directions = torch.func.vmap(along, in_dims=2, out_dims=(None, 2), randomness="same")  # type: ignore[arg-type]
+        directions: Any = torch.func.vmap(along, in_dims=2, out_dims=(None, 2), randomness="same")  # type: ignore[arg-type]
         after, carried = directions(tangents)
     return after, carried
 

@@ -43,28 +43,26 @@ class Found(NamedTuple):
     initial_state: np.ndarray | None
 
 
-def recognised(
-    tensors: dict[str, Tensor], source: str, nonlinearity: str | None, relu: int | None, leak: float | None
-) -> Found:
-    """A state dict recognised by its keys and shapes."""
+def recognised(tensors: dict[str, Tensor], source: str, choices: Mapping[str, Any]) -> Found:
+    """The network in a state dict. ``choices`` is what its weights may not say: nonlinearity, relu, leak; None if not given."""
     prefixes = sorted({match[1] for key in tensors if (match := re.fullmatch(r"(.*?)weight_hh(_l0)?", key))})
     if len(prefixes) > 1:
         raise LoadError(
             f"{source} holds several recurrent layers ({', '.join(repr(p) for p in prefixes)}); give one of them"
         )
     if prefixes:
-        return _torch_layer(tensors, prefixes[0], source, nonlinearity)
+        return _torch_layer(tensors, prefixes[0], source, choices)
     short = {_short(key): value for key, value in tensors.items()}
     if {"A", "W", "h"} <= set(short):
-        return _almost_linear(short, source, relu)
+        return _almost_linear(short, source, choices)
     roles = {role for role, names in RATE_NAMES.items() if any(name in short for name in names)}
     if {"W_in", "W"} <= roles or {"W_in", "m", "n"} <= roles:
-        return _leaky(short, source, nonlinearity, leak)
+        return _leaky(short, source, choices)
     listed = ", ".join(f"{key} {tuple(value.shape)}" for key, value in list(tensors.items())[:10])
     raise LoadError(f"{source} is not recognised. It holds {listed}. Understood are {UNDERSTOOD}.")
 
 
-def _torch_layer(tensors: dict[str, Tensor], prefix: str, source: str, nonlinearity: str | None) -> Found:
+def _torch_layer(tensors: dict[str, Tensor], prefix: str, source: str, choices: Mapping[str, Any]) -> Found:
     own = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
     if any("_reverse" in key for key in own):
         raise LoadError(
@@ -77,7 +75,9 @@ def _torch_layer(tensors: dict[str, Tensor], prefix: str, source: str, nonlinear
     units, gates = W.shape[1], W.shape[0] // W.shape[1]
     if W.shape[0] != gates * units or gates not in LAYERS:
         raise LoadError(f"{source}: weight_hh has shape {tuple(W.shape)}, which is no RNN (1x), GRU (3x) or LSTM (4x)")
+    refuse_choices(source, LAYERS[gates].__name__, choices, but=("nonlinearity",) if gates == 1 else ())
     options: dict[str, Any] = {}
+    nonlinearity = choices["nonlinearity"]
     if gates == 1:
         if nonlinearity not in ("tanh", "relu"):
             raise LoadError(
@@ -103,7 +103,9 @@ def _torch_layer(tensors: dict[str, Tensor], prefix: str, source: str, nonlinear
     return Found(layer.eval().requires_grad_(False), readout, (*notes, *more, *unread), start)
 
 
-def _almost_linear(short: dict[str, Tensor], source: str, relu: int | None) -> Found:
+def _almost_linear(short: dict[str, Tensor], source: str, choices: Mapping[str, Any]) -> Found:
+    refuse_choices(source, "almost-linear RNN", choices, but=("relu",))
+    relu = choices["relu"]
     if relu is None:
         raise LoadError(
             f"{source}: pass relu=P (--relu P), the number of rectified units of {{A, W, h}}: the weights do not say it"
@@ -123,7 +125,9 @@ def _almost_linear(short: dict[str, Tensor], source: str, relu: int | None) -> F
     return Found(PiecewiseLinear(A, W, h, relu, B=B), None, (*more, *notes), start)
 
 
-def _leaky(short: dict[str, Tensor], source: str, nonlinearity: str | None, leak: float | None) -> Found:
+def _leaky(short: dict[str, Tensor], source: str, choices: Mapping[str, Any]) -> Found:
+    refuse_choices(source, "leaky rate network", choices, but=("nonlinearity", "leak"))
+    nonlinearity, leak = choices["nonlinearity"], choices["leak"]
     roles = {role: name for role, names in RATE_NAMES.items() if (name := next((n for n in names if n in short), ""))}
     given = {role: short[name] for role, name in roles.items()}
     W = given["W"] if "W" in given else low_rank(given["m"], given["n"])
@@ -151,6 +155,14 @@ def _leaky(short: dict[str, Tensor], source: str, nonlinearity: str | None, leak
     start, more = initial_state(short, len(W))
     unread = _unread(short, {*roles.values(), *seen, *START_NAMES})
     return Found(module, None, (*notes, *said, *more, *unread), start)
+
+
+def refuse_choices(source: str, kind: str, choices: Mapping[str, Any], *, but: Collection[str] = ()) -> None:
+    """Raise LoadError for a choice that was given where this kind of network has none."""
+    idle = [name for name, value in choices.items() if value is not None and name not in but]
+    if idle:
+        said = ", ".join(f"{name}= (--{name})" for name in idle)
+        raise LoadError(f"{source} ({kind}): leave out {said}, which would change nothing")
 
 
 def filled(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

@@ -28,7 +28,7 @@ from interp._beside import (
     step_readout,
     takes_a_state,
 )
-from interp._state_dict import UNDERSTOOD, filled, recognised
+from interp._state_dict import UNDERSTOOD, filled, recognised, refuse_choices
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 FORWARDS = {kind.forward for kind in (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)}  # torch's own
@@ -119,16 +119,16 @@ def load(
     """
     name = str(source) if isinstance(source, str | Path) else type(source).__name__
     content = loaded(source, trust=trust) if isinstance(source, str | Path) else source
+    choices = {"nonlinearity": nonlinearity, "relu": relu, "leak": leak}
+    if model is None and not isinstance(content, Network | LeakyRate | PiecewiseLinear | Dynamics | nn.Module):
+        found = recognised(tensors_of(content, name=name), name, choices)
+        return Network(found.module, found.readout, name, found.notes, found.initial_state)
+    refuse_choices(name, "network that says all of this itself", choices)
     if model is not None:
         return _of_module(_built(model, kwargs or {}, content, name), f"{name} in {model}")
     if isinstance(content, Network):
         return content
-    if isinstance(content, LeakyRate | PiecewiseLinear | Dynamics):
-        return Network(content, source=name)
-    if isinstance(content, nn.Module):
-        return _of_module(content, name)
-    found = recognised(tensors_of(content, name=name), name, nonlinearity, relu, leak)
-    return Network(found.module, found.readout, name, found.notes, found.initial_state)
+    return _of_module(content, name) if isinstance(content, nn.Module) else Network(content, source=name)
 
 
 def _of_module(module: nn.Module, source: str) -> Network:
@@ -221,14 +221,24 @@ def _built(spec: str, kwargs: Mapping[str, Any], content: Any, name: str) -> nn.
     sys.path.insert(0, "")
     try:
         made = getattr(importlib.import_module(path), attribute)(**kwargs)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise LoadError(f"{spec} with {dict(kwargs)} cannot be built: {error}") from None
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise LoadError(f"{spec} with {dict(kwargs)} cannot be built: {said}") from error
     finally:
         sys.path.remove("")
     if not isinstance(made, nn.Module):
         raise LoadError(f"{spec} makes a {type(made).__name__}, not a torch module")
-    filled(made, {key: value.float() for key, value in tensors_of(content, name=name).items()}, name)
+    made, tensors = made.double(), tensors_of(content, name=name)
+    while (first := _first(tensors)) and first != _first(made.state_dict()):
+        tensors = {key.removeprefix(first): value for key, value in tensors.items()}
+    filled(made, tensors, name)
     return made
+
+
+def _first(tensors: Mapping[str, Any]) -> str:
+    """The prefix that all keys share, up to their first dot; "" when there is none."""
+    firsts = {key.partition(".")[0] + "." if "." in key else "" for key in tensors}
+    return firsts.pop() if len(firsts) == 1 else ""
 
 
 def _dim(layer: nn.Module) -> int:

@@ -138,7 +138,13 @@ def recurrent(
 
 
 def weights(module: nn.Module) -> tuple[Cell, list[Layer]]:
-    """Kind and per-layer weights of a torch recurrent layer or cell; refuses what is not a map of its hidden state."""
+    """Kind and weights, layer by layer, of a torch recurrent layer or cell.
+
+    Raises
+    ------
+    InputError
+        For what is no map of its hidden state: a bidirectional layer, one with proj_size, or a module of another kind.
+    """
     if isinstance(module, nn.RNNBase):
         if module.bidirectional:
             raise InputError(
@@ -192,6 +198,11 @@ class LeakyRate:
         tanh, relu, sigmoid or softplus.
     W_out, b_out
         Linear readout, (outputs, units) and (outputs,).
+
+    Raises
+    ------
+    InputError
+        For an unknown nonlinearity, shapes that do not fit one another, or a leak outside (0, 1].
     """
 
     W: Tensor
@@ -205,10 +216,14 @@ class LeakyRate:
     def __post_init__(self) -> None:
         if self.nonlinearity not in NONLINEARITIES:
             raise InputError(f"the nonlinearity is one of {', '.join(NONLINEARITIES)}, not {self.nonlinearity!r}")
-        units = len(self.W)
-        shapes = {"W": (units, units), "W_in": (units, *self.W_in.shape[1:]), "b": (units,)}
+        units = self.W.shape[0] if self.W.ndim else 1
+        inputs = self.W_in.shape[-1] if self.W_in.ndim else 1
+        shapes = {"W": (units, units), "W_in": (units, inputs), "b": (units,)}
+        if self.W_out is not None:
+            outputs = self.W_out.shape[0] if self.W_out.ndim else 1
+            shapes |= {"W_out": (outputs, units), **({} if self.b_out is None else {"b_out": (outputs,)})}
         for name, shape in shapes.items():
-            if tuple(getattr(self, name).shape) != shape or len(shape) > 2:
+            if tuple(getattr(self, name).shape) != shape:
                 raise InputError(f"{name} has shape {tuple(getattr(self, name).shape)}; {units} units need {shape}")
         leak = torch.as_tensor(self.leak, dtype=self.W.dtype)
         if leak.shape not in ((), (units,)) or not ((leak > 0) & (leak <= 1)).all():
@@ -218,7 +233,7 @@ class LeakyRate:
         object.__setattr__(self, "leak", leak)
 
     def dynamics(self, *, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
-        """The network as a driven map of its rates; dim = units."""
+        """The network as a driven map of its rates, dim = units; autonomous when W_in has no columns."""
         W, W_in, b, a = (
             w.detach().to(dtype=dtype, device=device, copy=True) for w in (self.W, self.W_in, self.b, self.leak)
         )
@@ -249,7 +264,7 @@ class LeakyRate:
             W_out = self.W_out.detach().to(dtype=dtype, device=device, copy=True)
             b_out = W_out.new_zeros(len(W_out)) if self.b_out is None else self.b_out.detach().to(W_out)
             readout = lambda states: linear(states, W_out, b_out)  # noqa: E731
-        return Dynamics(
+        dynamics = Dynamics(
             step=step,
             dim=len(W),
             name=f"leaky rate network ({self.nonlinearity}), {len(W)} units",
@@ -263,17 +278,44 @@ class LeakyRate:
             box=box,
             fingerprint=digest(self.nonlinearity, W, W_in, b, a, self.W_out, self.b_out),
         )
+        return dynamics if dynamics.inputs else dynamics.hold(W.new_zeros(0))
 
 
-def dale(W: Float[Tensor, "units units"], signs: Float[Tensor, " units"]) -> Float[Tensor, "units units"]:
-    """Recurrent weights under Dale's law: |W| times the sign (+1 or -1) of the sending unit, column by column."""
-    if not (signs.abs() == 1).all():
-        raise InputError("each unit is excitatory (+1) or inhibitory (-1)")
+def dale(W: Float[Tensor, "units units"], signs: Float[Tensor, "*signs"]) -> Float[Tensor, "units units"]:
+    """Recurrent weights under Dale's law: |W| times the sign of the sending unit, column by column.
+
+    Parameters
+    ----------
+    W : (units, units)
+    signs : (units,)
+        +1 for an excitatory unit, -1 for an inhibitory one.
+
+    Raises
+    ------
+    InputError
+        For any other sign, or when there is not one for each unit.
+    """
+    if signs.shape != (W.shape[1],) or not (signs.abs() == 1).all():
+        raise InputError(
+            f"each of the {W.shape[1]} units is excitatory (+1) or inhibitory (-1), but {signs.tolist()} came"
+        )
     return W.abs() * signs
 
 
-def low_rank(m: Float[Tensor, "units rank"], n: Float[Tensor, "units rank"]) -> Float[Tensor, "units units"]:
-    """Recurrent weights m n^T / units of a low-rank network (Mastrogiuseppe and Ostojic, Neuron 2018)."""
+def low_rank(m: Float[Tensor, "*m"], n: Float[Tensor, "*n"]) -> Float[Tensor, "units units"]:
+    """Recurrent weights m n^T / units of a low-rank network (Mastrogiuseppe and Ostojic, Neuron 2018).
+
+    Parameters
+    ----------
+    m, n : (units, rank)
+
+    Raises
+    ------
+    InputError
+        When the two have not the same shape.
+    """
+    if m.ndim != 2 or m.shape != n.shape:
+        raise InputError(f"m and n have one shape (units, rank), but {tuple(m.shape)} and {tuple(n.shape)} came")
     return m @ n.mT / len(m)
 
 
