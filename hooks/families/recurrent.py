@@ -217,14 +217,23 @@ class LeakyRate:
         if self.nonlinearity not in NONLINEARITIES:
             raise InputError(f"the nonlinearity is one of {', '.join(NONLINEARITIES)}, not {self.nonlinearity!r}")
         units = self.W.shape[0] if self.W.ndim else 1
-        inputs = self.W_in.shape[-1] if self.W_in.ndim else 1
-        shapes = {"W": (units, units), "W_in": (units, inputs), "b": (units,)}
-        if self.W_out is not None:
-            outputs = self.W_out.shape[0] if self.W_out.ndim else 1
-            shapes |= {"W_out": (outputs, units), **({} if self.b_out is None else {"b_out": (outputs,)})}
-        for name, shape in shapes.items():
-            if tuple(getattr(self, name).shape) != shape:
-                raise InputError(f"{name} has shape {tuple(getattr(self, name).shape)}; {units} units need {shape}")
+        kinds: dict[str, tuple[int | str, ...]] = {
+            "W": (units, units),
+            "W_in": (units, "inputs"),
+            "b": (units,),
+            "W_out": ("outputs", units),
+        }
+        if self.W_out is not None and self.W_out.ndim:
+            kinds["b_out"] = (len(self.W_out),)
+        for name, shape in kinds.items():
+            value = getattr(self, name)
+            fits = value is None or (
+                value.ndim == len(shape)
+                and all(isinstance(n, str) or n == m for n, m in zip(shape, value.shape, strict=True))
+            )
+            if not fits:
+                said = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+                raise InputError(f"{name} has shape {tuple(value.shape)}; {units} units need {said}")
         leak = torch.as_tensor(self.leak, dtype=self.W.dtype)
         if leak.shape not in ((), (units,)) or not ((leak > 0) & (leak <= 1)).all():
             raise InputError(

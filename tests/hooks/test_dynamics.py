@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hooks.contract import check_dynamics, check_replay
-from hooks.dynamics import Dynamics, as_states, rollout
+from hooks.dynamics import Dynamics, as_drive, as_states, rollout
 from hooks.errors import ContractError, DrivenError, InputError
 from hooks.tangent import drive_jacobian, jacobian, push
 from hooks.trajectory import Trajectory
@@ -43,6 +43,14 @@ def test_a_run_that_overflows_is_cut_where_it_does():
     assert trajectory.lengths.tolist() == [2, 4]
     assert np.isnan(trajectory.states[0, 2:]).all()
     assert len(trajectory.pairs()[0]) == 1 + 3
+
+
+def test_arrays_become_tensors_for_a_map_without_a_drive_vector():
+    scaled = Dynamics(lambda states, drive: drive * states, dim=2, driven=True)
+    assert torch.equal(scaled.hold(np.full((1, 2), 3.0))(torch.ones(1, 2).double()), 3 * torch.ones(1, 2).double())
+    assert as_drive(scaled, np.zeros(2, dtype=np.float32)).dtype == torch.float64
+    assert as_drive(scaled, np.zeros(2, dtype=np.int32)).dtype == torch.int32
+    assert as_drive(scaled, 7) == 7
 
 
 def test_hold_freezes_a_drive_and_iterated_repeats():
@@ -136,8 +144,14 @@ def broken(step, **fields):
         (broken(lambda states, _: states.float()), "keep shape and dtype"),
         (broken(lambda states, _: states.mul_(0.5)), "modifies its input"),
         (broken(lambda states, _: states / 0), "not finite"),
-        (broken(lambda states, _: states + torch.rand_like(states)), "not deterministic"),
-        (broken(lambda states, _: states - states.mean(0)), "depends on the batch"),
+        (
+            broken(lambda states, _: states + torch.rand_like(states)),
+            "not deterministic. The noise is drawn in the step itself",
+        ),
+        (
+            broken(lambda states, _: states - states.mean(0)),
+            "depends on the batch. Batch statistics do this, in eval mode too",
+        ),
         (
             broken(lambda states, _: states**2, jacobian=lambda s, _: torch.eye(2).double().expand(len(s), 2, 2)),
             "central difference",
