@@ -51,7 +51,7 @@ def check_dynamics(dynamics: Dynamics, states: Any, *, drive: Any = None) -> Non
     if not torch.equal(after, again):
         raise ContractError(
             f"two steps of {name!r} from the same states differ by {(after - again).abs().max():.3g}: the step is not "
-            f"deterministic. The noise is drawn in the step itself (a module is stepped in eval mode, dropout layers off): take "
+            f"deterministic. The noise is drawn in the step itself (a module is stepped in eval mode, without dropout): take "
             f"it out, or make it a drive."
         )
     _check_rows(dynamics, states, drive, after)
