@@ -249,23 +249,26 @@ class LeakyRate:
         phi, slope, (low, high) = NONLINEARITIES[self.nonlinearity]
         keep = 1 - a
 
-        def step(states: TensorLike, drive: Tensor) -> TensorLike:
-            return keep * states + a * phi(linear(states, W) + linear(drive, W_in, b))
+        def entering(drive: Tensor | None) -> Tensor:
+            return b if drive is None else linear(drive, W_in, b)
 
-        def push(states: Tensor, tangents: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
-            before = linear(states, W) + linear(drive, W_in, b)
+        def step(states: TensorLike, drive: Tensor | None) -> TensorLike:
+            return keep * states + a * phi(linear(states, W) + entering(drive))
+
+        def push(states: Tensor, tangents: Tensor, drive: Tensor | None) -> tuple[Tensor, Tensor]:
+            before = linear(states, W) + entering(drive)
             after = phi(before)
             gain = a * slope(before, after)
             return keep * states + a * after, _rows(keep, states) * tangents + gain[..., None] * times(W, tangents)
 
-        def jacobian(states: Tensor, drive: Tensor) -> Tensor:
-            before = linear(states, W) + linear(drive, W_in, b)
+        def jacobian(states: Tensor, drive: Tensor | None) -> Tensor:
+            before = linear(states, W) + entering(drive)
             return (a * slope(before, phi(before)))[..., None] * W + torch.diag(keep.expand(len(W)))
 
-        def box(drive: Tensor) -> Box | None:
+        def box(drive: Tensor | None) -> Box | None:
             if self.nonlinearity != "relu":
                 return None if high == float("inf") else (torch.full_like(b, low), torch.full_like(b, high))
-            top = _relu_ceiling(W, linear(drive, W_in, b))
+            top = _relu_ceiling(W, entering(drive))
             return None if top is None else (torch.zeros_like(top), top)
 
         readout = None
@@ -273,11 +276,11 @@ class LeakyRate:
             W_out = self.W_out.detach().to(dtype=dtype, device=device, copy=True)
             b_out = W_out.new_zeros(len(W_out)) if self.b_out is None else self.b_out.detach().to(W_out)
             readout = lambda states: linear(states, W_out, b_out)  # noqa: E731
-        dynamics = Dynamics(
+        return Dynamics(
             step=step,
             dim=len(W),
             name=f"leaky rate network ({self.nonlinearity}), {len(W)} units",
-            driven=True,
+            driven=W_in.shape[1] > 0,
             inputs=W_in.shape[1],
             dtype=dtype,
             device=device,
@@ -287,7 +290,6 @@ class LeakyRate:
             box=box,
             fingerprint=digest(self.nonlinearity, W, W_in, b, a, self.W_out, self.b_out),
         )
-        return dynamics if dynamics.inputs else dynamics.hold(W.new_zeros(0))
 
 
 def dale(W: Float[Tensor, "units units"], signs: Float[Tensor, "*signs"]) -> Float[Tensor, "units units"]:
