@@ -51,7 +51,8 @@ def check_dynamics(dynamics: Dynamics, states: Any, *, drive: Any = None) -> Non
     if not torch.equal(after, again):
         raise ContractError(
             f"two steps of {name!r} from the same states differ by {(after - again).abs().max():.3g}: the step is not "
-            f"deterministic. Put the network in eval mode (dropout off), or make the noise a drive."
+            f"deterministic. The noise is drawn in the step itself (a module is stepped in eval mode, without dropout): take "
+            f"it out, or make it a drive."
         )
     _check_rows(dynamics, states, drive, after)
     _check_slope(dynamics, states[:3], drive[:3] if isinstance(drive, Tensor) and drive.ndim == 2 else drive)
@@ -97,8 +98,8 @@ def _check_rows(dynamics: Dynamics, states: Tensor, drive: Any, after: Tensor) -
         if gap > allowed:
             raise ContractError(
                 f"row {row} of a step of {dynamics.name!r} changes by {gap:.3g} when the other rows are left out "
-                f"(rounding allows {allowed:.3g}): a state's successor depends on the batch. Batch statistics do "
-                f"this; put the network in eval mode or replace the layer."
+                f"(rounding allows {allowed:.3g}): a state's successor depends on the batch. Batch statistics "
+                f"do this, in eval mode too where a layer keeps no running ones: give it fixed statistics, or another layer."
             )
 
 

@@ -83,11 +83,19 @@ class Dynamics:
         return self.step(states, drive)
 
     def hold(self, drive: Any) -> Dynamics:
-        """The autonomous map under one constant drive, (inputs,)."""
+        """The autonomous map under one constant drive, (inputs,).
+
+        Raises
+        ------
+        DrivenError
+            When the map takes no drive.
+        InputError
+            When the drive has another width, is a batch of drives, or is not finite.
+        """
         if not self.driven:
             raise DrivenError(f"{self.name!r} takes no drive, so there is none to hold")
         held = as_drive(self, drive)
-        if isinstance(held, Tensor) and held.ndim > 1:
+        if self.inputs and held.ndim > 1:
             raise InputError(f"hold takes one drive, but an array of shape {tuple(held.shape)} came")
         jacobian, push, box = self.jacobian, self.push, self.box
         return replace(
@@ -103,7 +111,13 @@ class Dynamics:
         )
 
     def iterated(self, times: int) -> Dynamics:
-        """The map F applied ``times`` times under the same drive; its fixed points are F's cycles."""
+        """The map F applied ``times`` times under the same drive; its fixed points are F's cycles.
+
+        Raises
+        ------
+        InputError
+            When ``times`` is below 1.
+        """
         if times < 1:
             raise InputError(f"a map is iterated at least once, not {times} times")
         if times == 1:
@@ -175,7 +189,8 @@ def as_states(dynamics: Dynamics, states: Any) -> Float[Tensor, "batch dim"]:
 
 
 def as_drive(dynamics: Dynamics, drive: Any) -> Any:
-    """A drive in the map's dtype and device; what is not an array (a layer index) passes as it is.
+    """A drive in the map's dtype and device. Of a map without a drive vector: arrays become tensors (whole numbers stay whole),
+    and what is no array (a layer index) passes as it is.
 
     Raises
     ------
@@ -183,7 +198,10 @@ def as_drive(dynamics: Dynamics, drive: Any) -> Any:
         When the last axis is not ``dynamics.inputs`` wide, or a value is not finite.
     """
     if not dynamics.inputs:
-        return drive
+        if not isinstance(drive, np.ndarray):
+            return drive
+        tensor = torch.as_tensor(np.array(drive), device=dynamics.device)
+        return tensor.to(dynamics.dtype) if tensor.is_floating_point() else tensor
     tensor = torch.as_tensor(np.array(drive) if not isinstance(drive, Tensor) else drive.detach())
     tensor = tensor.to(dtype=dynamics.dtype, device=dynamics.device)
     if tensor.ndim == 0 or tensor.shape[-1] != dynamics.inputs:
@@ -194,7 +212,13 @@ def as_drive(dynamics: Dynamics, drive: Any) -> Any:
 
 
 def autonomous(dynamics: Dynamics, analysis: str) -> Dynamics:
-    """The map itself if it takes no drive; raises DrivenError, naming the analysis, if it does."""
+    """The map itself if it takes no drive.
+
+    Raises
+    ------
+    DrivenError
+        When it takes one; the message names the analysis.
+    """
     if dynamics.driven:
         raise DrivenError(
             f"{analysis} needs one map, but {dynamics.name!r} takes a drive at every {dynamics.clock} step. "
@@ -222,6 +246,14 @@ def rollout(
     -------
     Trajectory
         (runs, steps + 1, dim) float64. A run that overflows is cut before its first state that is not finite.
+
+    Raises
+    ------
+    DrivenError
+        When drives came for a map that takes none, or none came for one that takes them.
+    InputError
+        When the drives do not fit the starts, the map or the steps, no number of steps is given, or a run overflows during the
+        burn-in.
     """
     now = as_states(dynamics, starts)
     driving = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -18,6 +19,11 @@ from torch import Tensor
 from hooks.errors import LoadError
 
 NESTS = ("state_dict", "model_state_dict", "model", "net", "network", "weights", "params")
+INTEGERS = re.compile(
+    r"sign|dale|\bei$|mask|count|num_|step|index|indices"
+)  # names whose values need not be floating point
+LONGEST_HEADER = 100_000_000  # bytes, of safetensors' own reader
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9"  # the number that torch's files began with before they were archives
 CONVERT = (
     "save the weights alone, with torch.save(model.state_dict(), path) or "
     "safetensors.torch.save_file(model.state_dict(), path), and give that file; trust=True (--trust) runs it as it is"
@@ -42,23 +48,26 @@ def loaded(path: Path | str, *, trust: bool = False) -> Any:
     head = path.read_bytes()[:9]
     if not head:
         raise LoadError(f"{path} is empty")
+    nothing = (
+        f"{path} holds no weights that can be read, or is cut short: it is no whole file of safetensors, torch or NumPy"
+    )
     try:
-        if len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size:
+        if head[8:] == b"{" and int.from_bytes(head[:8], "little") < LONGEST_HEADER:
             return load_file(path)
         if head[:2] == b"PK" and _is_numpy(path):
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.as_tensor(arrays[name]) for name in arrays.files}
         return _unpickled(path, weights_only=True)
-    except SafetensorError as error:
-        raise LoadError(f"{path} begins like safetensors but cannot be read: {_line(error)}") from None
-    except pickle.UnpicklingError as error:
+    except SafetensorError:
+        raise LoadError(f"{path} begins like safetensors but is cut short or damaged") from None
+    except pickle.UnpicklingError:
         if not _is_pickle(path, head):
-            raise LoadError(f"{path} holds no weights that can be read, or is cut short: {_line(error)}") from None
+            raise LoadError(nothing) from None
         if not trust:
             raise LoadError(f"{path} holds more than weights, and opening it would execute code: {CONVERT}") from None
-    except Exception as error:  # bytes that are no pickle end in an exception of any kind
-        raise LoadError(f"{path} holds no weights that can be read, or is cut short: {_line(error)}") from None
-    return _trusted(path)
+    except Exception:  # bytes that are no pickle end in an exception of any kind
+        raise LoadError(nothing) from None
+    return _trusted(path, head)
 
 
 def tensors_of(content: Any, *, name: str = "the file") -> dict[str, Tensor]:
@@ -67,7 +76,8 @@ def tensors_of(content: Any, *, name: str = "the file") -> dict[str, Tensor]:
     Raises
     ------
     LoadError
-        When there is none, or a tensor is not real floating point, or not finite.
+        When there is none, or a tensor is not real floating point (booleans are taken, integers where the name says signs, a
+        mask, an index or a counter), or not finite.
     """
     for _ in range(4):
         nested = [
@@ -78,11 +88,16 @@ def tensors_of(content: Any, *, name: str = "the file") -> dict[str, Tensor]:
         content = nested[0]
     if not isinstance(content, Mapping):
         raise LoadError(f"{name} holds a {type(content).__name__}, not a state dict")
-    tensors = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    tensors = {
+        str(key): torch.as_tensor(value)
+        for key, value in content.items()
+        if isinstance(value, Tensor) or (isinstance(value, np.ndarray) and value.dtype.kind in "biufc")
+    }
     if not tensors:
         raise LoadError(f"{name} holds no tensors, only {list(content)[:10]}")
     for key, value in tensors.items():
-        if value.is_complex() or (not value.is_floating_point() and value.ndim > 0):
+        whole = value.dtype == torch.bool or value.ndim == 0 or INTEGERS.search(key.rsplit(".", 1)[-1]) is not None
+        if value.is_complex() or not (value.is_floating_point() or whole):
             raise LoadError(f"{key!r} in {name} is {value.dtype}; weights are real floating-point numbers")
         bad = int((~torch.isfinite(value)).sum()) if value.is_floating_point() else 0
         if bad:
@@ -102,12 +117,18 @@ def _is_pickle(path: Path, head: bytes) -> bool:
     return head[:2] == b"PK" and zipfile.is_zipfile(path)
 
 
-def _trusted(path: Path) -> Any:
+def _trusted(path: Path, head: bytes) -> Any:
     """The object in a file that the user trusts to run code."""
     try:
+        if (
+            head[:1] == b"\x80" and head != LEGACY
+        ):  # pickle.dump; torch.load would unpickle it and then ask for its own number
+            with path.open("rb") as file:
+                return pickle.load(file)
         return _unpickled(path, weights_only=False)
     except Exception as error:  # the code in the file may raise anything
-        raise LoadError(f"{path} cannot be unpickled: {_line(error)}") from None
+        said = " ".join(str(error).split())
+        raise LoadError(f"{path} cannot be unpickled: {type(error).__name__}: {said[:200]}") from None
 
 
 def _unpickled(path: Path, *, weights_only: bool) -> Any:
@@ -115,7 +136,3 @@ def _unpickled(path: Path, *, weights_only: bool) -> Any:
     with path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.load(file, map_location="cpu", weights_only=weights_only)
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0][:160] or type(error).__name__

@@ -58,7 +58,15 @@ def push(
 ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim directions"]]:
     """The next states, and the tangents carried there by the Jacobian, without forming it.
 
-    Forward mode is not implemented for torch's fused attention on CPU, so attention runs in its "math" form.
+    Forward mode is not implemented for torch's fused attention on CPU, so attention runs in its "math" form. A step that draws
+    random numbers draws the same ones for every direction.
+
+    Raises
+    ------
+    InputError
+        When the first two axes of the tangents are not those of the states.
+    DrivenError
+        When the map takes a drive and none came.
     """
     if tangents.shape[:2] != states.shape:
         raise InputError(
@@ -69,15 +77,19 @@ def push(
         with torch.no_grad():
             return dynamics.push(states, tangents, drive)
 
+    states = states.contiguous()  # rows that share their memory, as a constant map may give, have no dual
+
     def step(inputs: Tensor) -> Tensor:
         return dynamics(inputs, drive)
 
     def along(tangent: Tensor) -> Any:
-        return torch.func.jvp(step, (states,), (tangent,))
+        after, carried = torch.func.jvp(step, (states,), (tangent,))  # type: ignore[misc]
+        return after, torch.zeros_like(tangent) + carried  # a step that ignores its state carries no axis of directions
 
     with torch.no_grad(), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         # the next states do not depend on the direction, so they come out unbatched
-        after, carried = torch.func.vmap(along, in_dims=2, out_dims=(None, 2))(tangents)  # type: ignore[arg-type]
+        directions: Any = torch.func.vmap(along, in_dims=2, out_dims=(None, 2), randomness="same")  # type: ignore[arg-type]
+        after, carried = directions(tangents)
     return after, carried
 
 

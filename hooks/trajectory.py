@@ -95,7 +95,13 @@ class Trajectory:
         return self.states[:, :-1][follows], self.states[:, 1:][follows]
 
     def select(self, **labels: Any) -> Trajectory:
-        """The runs whose per-run labels have these values."""
+        """The runs whose per-run labels have these values.
+
+        Raises
+        ------
+        InputError
+            When there is no label of that name with one value a run.
+        """
         keep = np.ones(len(self.states), dtype=bool)
         for name, value in labels.items():
             if name not in self.labels or self.labels[name].ndim != 1:

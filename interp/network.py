@@ -1,47 +1,37 @@
-"""Network: what ``load`` returns, and how a state dict is recognised by its keys and shapes."""
+"""Network: what ``load`` returns, and how a module is read: as its one recurrent layer, or by its own step."""
 
 from __future__ import annotations
 
 import copy
 import importlib
-import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError, LoadError
-from hooks.families import LeakyRate, PiecewiseLinear, dale, low_rank, recurrent, stepped
+from hooks.families import LeakyRate, PiecewiseLinear, recurrent, stepped
 from hooks.families.recurrent import weights
 from hooks.loading import loaded, tensors_of
+from interp._beside import (
+    DROPOUT,
+    hands_its_state_on,
+    initial_state,
+    module_readout,
+    same_map,
+    step_readout,
+    takes_a_state,
+)
+from interp._state_dict import UNDERSTOOD, filled, recognised, refuse_choices
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
-LAYERS = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}  # rows of weight_hh over its columns
-# Names under which leaky rate networks are saved, the first one being ours
-RATE_NAMES: Mapping[str, tuple[str, ...]] = {
-    "W": ("W", "W_rec", "w_rec", "wrec", "J", "h2h.weight", "recurrent.weight"),
-    "W_in": ("W_in", "w_in", "win", "input2h.weight", "i2h.weight", "input.weight"),
-    "b": ("b", "bias", "b_rec", "h2h.bias", "recurrent.bias"),
-    "b_in": ("b_in", "input2h.bias", "i2h.bias", "input.bias"),
-    "leak": ("leak", "alpha", "a"),
-    "m": ("m",),
-    "n": ("n",),
-    "signs": ("signs", "dale", "ei"),
-    "W_out": ("W_out", "w_out", "wout"),
-    "b_out": ("b_out",),
-}
-READOUT_NAMES = ("readout", "fc", "linear", "out", "output", "decoder", "head", "h2o")
-START_NAMES = ("h0", "h_0", "initial_state", "initial_hidden", "init_hidden", "initial_hiddens_1xd")
-UNDERSTOOD = (
-    "torch recurrent layers (weight_ih_l0 ...) and cells (weight_ih ...), leaky rate networks (W, W_in, b, leak) and "
-    "almost-linear RNNs (A, W, h). Any other module enters with model='package.module:Class' (--model)"
-)
+FORWARDS = {kind.forward for kind in (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)}  # torch's own
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +50,8 @@ class Network:
         Sentences for the reader of a report.
     initial_state : (dim,) or None
         A learned initial state.
+    widths
+        Arguments of ``hooks.families.stepped`` (dim, inputs, parts) for a module that is stepped by its own forward.
     """
 
     module: Any
@@ -67,6 +59,7 @@ class Network:
     source: str = ""
     notes: tuple[str, ...] = ()
     initial_state: np.ndarray | None = None
+    widths: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -84,10 +77,10 @@ class Network:
             return module
         if isinstance(module, LeakyRate | PiecewiseLinear):
             return module.dynamics(dtype=dtype, device=device)
-        if isinstance(module, RECURRENT):
+        if isinstance(module, RECURRENT) and not self.widths:
             return recurrent(module, readout=self.readout, dtype=dtype, device=device)
         if isinstance(module, nn.Module):
-            return stepped(module, readout=self.readout, dtype=dtype, device=device)
+            return stepped(module, **self.widths, readout=self.readout, dtype=dtype, device=device)
         raise LoadError(f"{type(module).__name__} is no network: {UNDERSTOOD}")
 
 
@@ -126,15 +119,16 @@ def load(
     """
     name = str(source) if isinstance(source, str | Path) else type(source).__name__
     content = loaded(source, trust=trust) if isinstance(source, str | Path) else source
+    choices = {"nonlinearity": nonlinearity, "relu": relu, "leak": leak}
+    if model is None and not isinstance(content, Network | LeakyRate | PiecewiseLinear | Dynamics | nn.Module):
+        found = recognised(tensors_of(content, name=name), name, choices)
+        return Network(found.module, found.readout, name, found.notes, found.initial_state)
+    refuse_choices(name, "network that says all of this itself", choices)
     if model is not None:
         return _of_module(_built(model, kwargs or {}, content, name), f"{name} in {model}")
     if isinstance(content, Network):
         return content
-    if isinstance(content, LeakyRate | PiecewiseLinear | Dynamics):
-        return Network(content, source=name)
-    if isinstance(content, nn.Module):
-        return _of_module(content, name)
-    return _of_tensors(tensors_of(content, name=name), name, nonlinearity, relu, leak)
+    return _of_module(content, name) if isinstance(content, nn.Module) else Network(content, source=name)
 
 
 def _of_module(module: nn.Module, source: str) -> Network:
@@ -144,133 +138,77 @@ def _of_module(module: nn.Module, source: str) -> Network:
         if bad:
             raise LoadError(f"{key!r} in {source} has {bad} of {value.numel()} values that are NaN or infinite")
     notes = []
-    rates = [layer.p for layer in module.modules() if isinstance(layer, nn.Dropout)]
-    rates += [layer.dropout for layer in module.modules() if isinstance(layer, nn.RNNBase)]
-    if module.training and any(rate > 0 for rate in rates):
+    rates = [layer.p for layer in module.modules() if isinstance(layer, DROPOUT) and layer.training]
+    rates += [layer.dropout for layer in module.modules() if isinstance(layer, nn.RNNBase) and layer.training]
+    if any(rate > 0 for rate in rates):
         notes.append("Dropout is on in the module that came; a copy in eval mode is analysed.")
     twin = copy.deepcopy(module).eval().requires_grad_(False)
-    found = [(path, layer) for path, layer in twin.named_modules() if isinstance(layer, RECURRENT)]
+    if isinstance(twin, RECURRENT) and type(twin).forward in FORWARDS:
+        return Network(twin, source=source, notes=tuple(notes))
+    found = {path: layer for path, layer in twin.named_modules() if isinstance(layer, RECURRENT)}
+    if not any(isinstance(layer, nn.RNNBase) for layer in found.values()) and takes_a_state(twin):
+        return _of_step(twin, found, source, notes)
     if not found:
         return Network(twin, source=source, notes=tuple(notes))
     if len(found) > 1:
+        raise LoadError(f"{source} holds several recurrent layers ({', '.join(found)}); pass the one to analyse")
+    ((path, layer),) = found.items()
+    return _of_layer(twin, path, layer, source, notes)
+
+
+def _of_layer(twin: nn.Module, path: str, layer: nn.Module, source: str, notes: list[str]) -> Network:
+    """The one recurrent layer of a module, with what stands around it said."""
+    if type(layer).forward not in FORWARDS:
         raise LoadError(
-            f"{source} holds several recurrent layers ({', '.join(path for path, _ in found)}); pass the one to analyse"
+            f"{type(layer).__name__} has a forward of its own, so torch's equations are not its map: pass a module with a "
+            f"forward of (input, state), or an explicit step, Dynamics(step=...)"
         )
-    layer = found[0][1]
-    readouts = [
-        (beside, linear)
-        for beside, linear in twin.named_modules()
-        if isinstance(linear, nn.Linear) and linear.in_features == layer.hidden_size
+    notes = [
+        *notes,
+        f"The {type(layer).__name__} {path!r} inside {type(twin).__name__} is analysed, not the module's own forward.",
     ]
-    if len(readouts) > 1:
-        notes.append(
-            f"Several linear layers could read the state ({', '.join(beside for beside, _ in readouts)}); none is used."
-        )
-    starts = {
-        key: value.detach().double() for key, value in twin.named_parameters() if key.rsplit(".", 1)[-1] in START_NAMES
-    }
-    start = _initial(starts, _dim(layer))
-    return Network(layer, readouts[0][1] if len(readouts) == 1 else None, source, tuple(notes), start)
-
-
-def _of_tensors(
-    tensors: dict[str, Tensor], source: str, nonlinearity: str | None, relu: int | None, leak: float | None
-) -> Network:
-    """A state dict recognised by its keys and shapes."""
-    prefixes = sorted({match[1] for key in tensors if (match := re.fullmatch(r"(.*?)weight_hh(_l0)?", key))})
-    if len(prefixes) > 1:
-        raise LoadError(
-            f"{source} holds several recurrent layers ({', '.join(repr(p) for p in prefixes)}); give one of them"
-        )
-    if prefixes:
-        return _torch_layer(tensors, prefixes[0], source, nonlinearity)
-    short = {_short(key): value for key, value in tensors.items()}
-    if {"A", "W", "h"} <= set(short):
-        return _almost_linear(short, source, relu)
-    if _pick(short, "W_in") is not None and (_pick(short, "W") is not None or {"m", "n"} <= set(short)):
-        return _leaky(short, source, nonlinearity, leak)
-    listed = ", ".join(f"{key} {tuple(value.shape)}" for key, value in list(tensors.items())[:10])
-    raise LoadError(f"{source} is not recognised. It holds {listed}. Understood are {UNDERSTOOD}.")
-
-
-def _torch_layer(tensors: dict[str, Tensor], prefix: str, source: str, nonlinearity: str | None) -> Network:
-    own = {key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)}
-    if any("_reverse" in key for key in own):
-        raise LoadError(
-            f"{source}: a bidirectional layer reads the future, so its hidden state is not a map of the state before"
-        )
-    if any("weight_hr" in key for key in own):
-        raise LoadError(f"{source}: an LSTM with proj_size has an h that is a projection, which is not read here")
-    layered = "weight_hh_l0" in own
-    W = own["weight_hh_l0" if layered else "weight_hh"]
-    units, gates = W.shape[1], W.shape[0] // W.shape[1]
-    if W.shape[0] != gates * units or gates not in LAYERS:
-        raise LoadError(f"{source}: weight_hh has shape {tuple(W.shape)}, which is no RNN (1x), GRU (3x) or LSTM (4x)")
-    options: dict[str, Any] = {}
-    if gates == 1:
-        if nonlinearity not in ("tanh", "relu"):
+    if isinstance(layer, nn.RNNCellBase):
+        kept = hands_its_state_on(twin, layer)
+        if kept is False:
             raise LoadError(
-                f"{source}: weights of a plain RNN do not say its nonlinearity: pass nonlinearity='tanh' or 'relu' "
-                f"(--nonlinearity)"
+                f"{source} changes the state between the calls of its {type(layer).__name__} {path!r}, so the cell alone is "
+                f"not its map: give it a forward of (input, state), which is then stepped"
             )
-        options["nonlinearity"] = nonlinearity
-    depth = len([key for key in own if re.fullmatch(r"weight_hh_l\d+", key)]) if layered else 1
-    renamed = {
-        key if layered else f"{key}_l0": value for key, value in own.items() if key.startswith(("weight_", "bias_"))
-    }
-    inputs = renamed["weight_ih_l0"].shape[1] if "weight_ih_l0" in renamed else 1
-    layer = LAYERS[gates](
-        inputs, units, depth, bias=any(key.startswith("bias_") for key in renamed), **options
-    ).double()
-    _fill(layer, renamed, source)
-    others = {
-        key: value for key, value in tensors.items() if key[len(prefix) :] not in own or not key.startswith(prefix)
-    }
-    readout, notes = _readout(others, units)
-    return Network(layer.eval().requires_grad_(False), readout, source, notes, _initial(others, _dim(layer)))
+        if kept is None:
+            notes.append("What that forward does to the state between the calls of the cell was not seen.")
+    readout, said = module_readout(twin, path, layer)
+    start, more = initial_state(twin.state_dict(), _dim(layer), pair=isinstance(layer, nn.LSTM | nn.LSTMCell))
+    return Network(layer, readout, source, (*notes, *said, *more), start)
 
 
-def _almost_linear(short: dict[str, Tensor], source: str, relu: int | None) -> Network:
-    if relu is None:
-        raise LoadError(
-            f"{source}: pass relu=P (--relu P), the number of rectified units of {{A, W, h}}: the weights do not say it"
+def _of_step(twin: nn.Module, found: Mapping[str, Any], source: str, notes: list[str]) -> Network:
+    """A module whose forward takes (input, state), with cells inside or none: stepped by that forward.
+
+    Widths are the module's own (input_size, hidden_size), else those of its one cell. When a cell gives the same next states
+    as the forward, its hand-written slopes and bounds are used in place of autograd.
+    """
+    kind = type(twin).__name__
+    path, cell = next(iter(found.items())) if len(found) == 1 else ("", None)
+    widths: dict[str, Any] = {}
+    if cell is not None:
+        pair = isinstance(cell, nn.LSTMCell)
+        own = {name: getattr(twin, name, getattr(cell, name)) for name in ("hidden_size", "input_size")}
+        widths = {"dim": own["hidden_size"] * (1 + pair), "inputs": own["input_size"], "parts": 1 + pair}
+    try:
+        step = stepped(twin, **widths)
+    except InputError as error:
+        if cell is not None and hands_its_state_on(twin, cell):
+            return _of_layer(twin, path, cell, source, notes)  # a forward over whole sequences
+        raise LoadError(f"{source} has a forward of (input, state) that cannot be stepped: {error}") from error
+    readout, said = step_readout(twin, step, widths.get("parts", 1))
+    start, more = initial_state(twin.state_dict(), step.dim, pair=widths.get("parts") == 2)
+    if cell is not None and type(cell).forward in FORWARDS and same_map(recurrent(cell), step):
+        notes.append(
+            f"{kind} steps as its {type(cell).__name__} {path!r} does, on 64 random states: the cell is analysed."
         )
-    A, B = short["A"], short.get("B")
-    if A.ndim == 2:
-        if not torch.equal(A, torch.diag(A.diagonal())):
-            raise LoadError(f"{source}: A is a full matrix; the almost-linear RNN has a diagonal one")
-        A = A.diagonal()
-    if not 0 <= relu <= len(A):
-        raise LoadError(f"{source}: relu={relu}, but there are {len(A)} units")
-    outputs = 0 if B is None else min(B.shape)
-    return Network(PiecewiseLinear(A, short["W"], short["h"], relu, outputs), source=source)
-
-
-def _leaky(short: dict[str, Tensor], source: str, nonlinearity: str | None, leak: float | None) -> Network:
-    W, W_in = _pick(short, "W"), _pick(short, "W_in")
-    assert W_in is not None
-    W = low_rank(short["m"], short["n"]) if W is None else W
-    signs, a = _pick(short, "signs"), _pick(short, "leak")
-    W = W if signs is None else dale(W, signs)
-    if a is None and leak is None:
-        raise LoadError(f"{source}: a leaky rate network without its leak a = dt / tau: pass leak= (--leak)")
-    b, b_in = _pick(short, "b"), _pick(short, "b_in")
-    total = sum((part for part in (b, b_in) if part is not None), start=W.new_zeros(len(W)))
-    notes = () if nonlinearity else ("The file does not say the nonlinearity of its rate network; tanh was assumed.",)
-    readout, more = _readout(short, len(W))
-    W_out, b_out = _pick(short, "W_out"), _pick(short, "b_out")
-    if W_out is None and readout is not None:
-        W_out, b_out = readout.weight, readout.bias
-    module = LeakyRate(
-        W,
-        W_in,
-        total,
-        torch.as_tensor(leak if leak is not None else a),
-        nonlinearity or "tanh",
-        W_out=W_out,
-        b_out=b_out,
-    )
-    return Network(module, source=source, notes=(*notes, *more), initial_state=_initial(short, len(W)))
+        return Network(cell, readout, source, (*notes, *said, *more), start)
+    notes.append(f"{kind} is stepped by its own forward of (input, state).")
+    return Network(twin, readout, source, (*notes, *said, *more), start, widths)
 
 
 def _built(spec: str, kwargs: Mapping[str, Any], content: Any, name: str) -> nn.Module:
@@ -283,68 +221,24 @@ def _built(spec: str, kwargs: Mapping[str, Any], content: Any, name: str) -> nn.
     sys.path.insert(0, "")
     try:
         made = getattr(importlib.import_module(path), attribute)(**kwargs)
-    except (ImportError, AttributeError, TypeError) as error:
-        raise LoadError(f"{spec} with {dict(kwargs)} cannot be built: {error}") from None
+    except (Exception, SystemExit) as error:  # the user's code may raise anything
+        said = " ".join(str(error).split())[:200] or type(error).__name__
+        raise LoadError(f"{spec} with {dict(kwargs)} cannot be built: {said}") from error
     finally:
         sys.path.remove("")
     if not isinstance(made, nn.Module):
         raise LoadError(f"{spec} makes a {type(made).__name__}, not a torch module")
-    _fill(made, {key: value.float() for key, value in tensors_of(content, name=name).items()}, name)
+    made, tensors = made.double(), tensors_of(content, name=name)
+    while (first := _first(tensors)) and first != _first(made.state_dict()):
+        tensors = {key.removeprefix(first): value for key, value in tensors.items()}
+    filled(made, tensors, name)
     return made
 
 
-def _fill(module: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Give the module its weights; what is missing, extra or misshapen is said in one line."""
-    expected = module.state_dict()
-    missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
-    wrong = [
-        f"{key} {tuple(tensors[key].shape)} instead of {tuple(expected[key].shape)}"
-        for key in sorted(set(expected) & set(tensors))
-        if tensors[key].shape != expected[key].shape
-    ]
-    if missing or extra or wrong:
-        lists = (("missing", missing), ("unexpected", extra), ("wrong", wrong))
-        parts = [f"{label}: {', '.join(keys[:6])}" for label, keys in lists if keys]
-        raise LoadError(f"the weights in {source} do not fit {type(module).__name__}: {'; '.join(parts)}")
-    module.load_state_dict(tensors)
-
-
-def _readout(tensors: Mapping[str, Tensor], units: int) -> tuple[nn.Linear | None, tuple[str, ...]]:
-    """The linear layer that reads the state, when exactly one is there."""
-    found = {
-        key.removesuffix(".weight"): value
-        for key, value in tensors.items()
-        if key.endswith(".weight")
-        and value.ndim == 2
-        and value.shape[1] == units
-        and key.split(".")[-2] in READOUT_NAMES
-    }
-    if len(found) > 1:
-        return None, (f"Several linear layers could read the state ({', '.join(found)}); none is used.",)
-    for key, W in found.items():
-        b = tensors.get(f"{key}.bias")
-        linear = nn.Linear(units, len(W), bias=b is not None).double().requires_grad_(False)
-        linear.load_state_dict({"weight": W} if b is None else {"weight": W, "bias": b})
-        return linear, ()
-    return None, ()
-
-
-def _initial(tensors: Mapping[str, Tensor], dim: int) -> np.ndarray | None:
-    """A learned initial state, when one of the right size is there."""
-    for key, value in tensors.items():
-        if key.rsplit(".", 1)[-1] in START_NAMES and value.numel() == dim:
-            return value.reshape(-1).double().numpy()
-    return None
-
-
-def _pick(short: Mapping[str, Tensor], role: str) -> Tensor | None:
-    return next((short[name] for name in RATE_NAMES[role] if name in short), None)
-
-
-def _short(key: str) -> str:
-    """A key without the prefixes that wrappers add, with the layer's own name kept before .weight and .bias."""
-    parts = key.split(".")
-    return ".".join(parts[-2:]) if parts[-1] in ("weight", "bias") else parts[-1]
+def _first(tensors: Mapping[str, Any]) -> str:
+    """The prefix that all keys share, up to their first dot; "" when there is none."""
+    firsts = {key.partition(".")[0] + "." if "." in key else "" for key in tensors}
+    return firsts.pop() if len(firsts) == 1 else ""
 
 
 def _dim(layer: nn.Module) -> int:

@@ -32,6 +32,13 @@ class PiecewiseLinear:
         P, the number of rectified units: the last P of the state, 0 to dim. The weights do not say it.
     outputs
         The readout is the first ``outputs`` units (identity observation); all of them when 0.
+    B : (observed, dim)
+        Linear observation: the readout is B z. It leaves ``outputs`` no say, which stays 0.
+
+    Raises
+    ------
+    InputError
+        When the shapes do not fit one another, or relu or outputs lies outside 0 to dim.
     """
 
     A: Tensor
@@ -39,9 +46,10 @@ class PiecewiseLinear:
     h: Tensor
     relu: int
     outputs: int = 0
+    B: Tensor | None = None
 
     def __post_init__(self) -> None:
-        dim = len(self.A)
+        dim = self.A.numel()
         if self.A.ndim != 1 or self.W.shape != (dim, dim) or self.h.shape != (dim,):
             raise InputError(
                 f"an almost-linear RNN has A (dim,), W (dim, dim) and h (dim,), but {tuple(self.A.shape)}, "
@@ -49,6 +57,11 @@ class PiecewiseLinear:
             )
         if not 0 <= self.relu <= dim or not 0 <= self.outputs <= dim:
             raise InputError(f"relu={self.relu} and outputs={self.outputs} must lie in 0 to dim={dim}")
+        if self.B is not None and (self.B.ndim != 2 or self.B.shape[1] != dim or self.outputs):
+            raise InputError(
+                f"the observation B is (observed, {dim}) and comes without outputs, but {tuple(self.B.shape)} and "
+                f"outputs={self.outputs} came"
+            )
 
     def regions(self, states: Float[Tensor, "batch dim"]) -> Bool[Tensor, "batch relu"]:
         """Which rectified units are on: the linear region a state lies in."""
@@ -58,6 +71,7 @@ class PiecewiseLinear:
         """The network as an autonomous map with its exact Jacobian diag(A) + W diag(1, .., 1, bits)."""
         A, W, h = (w.detach().to(dtype=dtype, device=device, copy=True) for w in (self.A, self.W, self.h))
         dim, outputs = len(A), self.outputs or len(A)
+        B = None if self.B is None else self.B.detach().to(dtype=dtype, device=device, copy=True)
         cut = dim - self.relu
 
         def step(states: TensorLike, _: object) -> TensorLike:
@@ -80,7 +94,7 @@ class PiecewiseLinear:
             device=device,
             jacobian=jacobian,
             push=push,
-            readout=lambda states: states[..., :outputs],
-            fingerprint=digest(A, W, h, self.relu, outputs),
-            weights={"family": "almost linear", **vars(self)},
+            readout=lambda states: states[..., :outputs] if B is None else linear(states, B),
+            fingerprint=digest(A, W, h, self.relu, outputs, B),
+            weights={"family": "almost linear", **{name: w for name, w in vars(self).items() if w is not None}},
         )

@@ -155,7 +155,13 @@ def stacked(
 
 
 def weights(module: nn.Module) -> tuple[Cell, list[Layer]]:
-    """Kind and per-layer weights of a torch recurrent layer or cell; refuses what is not a map of its hidden state."""
+    """Kind and weights, layer by layer, of a torch recurrent layer or cell.
+
+    Raises
+    ------
+    InputError
+        For what is no map of its hidden state: a bidirectional layer, one with proj_size, or a module of another kind.
+    """
     if isinstance(module, nn.RNNBase):
         if module.bidirectional:
             raise InputError(
@@ -209,6 +215,11 @@ class LeakyRate:
         tanh, relu, sigmoid or softplus.
     W_out, b_out
         Linear readout, (outputs, units) and (outputs,).
+
+    Raises
+    ------
+    InputError
+        For an unknown nonlinearity, shapes that do not fit one another, or a leak outside (0, 1].
     """
 
     W: Tensor
@@ -222,11 +233,24 @@ class LeakyRate:
     def __post_init__(self) -> None:
         if self.nonlinearity not in NONLINEARITIES:
             raise InputError(f"the nonlinearity is one of {', '.join(NONLINEARITIES)}, not {self.nonlinearity!r}")
-        units = len(self.W)
-        shapes = {"W": (units, units), "W_in": (units, *self.W_in.shape[1:]), "b": (units,)}
-        for name, shape in shapes.items():
-            if tuple(getattr(self, name).shape) != shape or len(shape) > 2:
-                raise InputError(f"{name} has shape {tuple(getattr(self, name).shape)}; {units} units need {shape}")
+        units = self.W.shape[0] if self.W.ndim else 1
+        kinds: dict[str, tuple[int | str, ...]] = {
+            "W": (units, units),
+            "W_in": (units, "inputs"),
+            "b": (units,),
+            "W_out": ("outputs", units),
+        }
+        if self.W_out is not None and self.W_out.ndim:
+            kinds["b_out"] = (len(self.W_out),)
+        for name, shape in kinds.items():
+            value = getattr(self, name)
+            fits = value is None or (
+                value.ndim == len(shape)
+                and all(isinstance(n, str) or n == m for n, m in zip(shape, value.shape, strict=True))
+            )
+            if not fits:
+                said = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+                raise InputError(f"{name} has shape {tuple(value.shape)}; {units} units need {said}")
         leak = torch.as_tensor(self.leak, dtype=self.W.dtype)
         if leak.shape not in ((), (units,)) or not ((leak > 0) & (leak <= 1)).all():
             raise InputError(
@@ -235,30 +259,33 @@ class LeakyRate:
         object.__setattr__(self, "leak", leak)
 
     def dynamics(self, *, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
-        """The network as a driven map of its rates; dim = units."""
+        """The network as a driven map of its rates, dim = units; autonomous when W_in has no columns."""
         W, W_in, b, a = (
             w.detach().to(dtype=dtype, device=device, copy=True) for w in (self.W, self.W_in, self.b, self.leak)
         )
         phi, slope, (low, high) = NONLINEARITIES[self.nonlinearity]
         keep = 1 - a
 
-        def step(states: TensorLike, drive: Tensor) -> TensorLike:
-            return keep * states + a * phi(linear(states, W) + linear(drive, W_in, b))
+        def entering(drive: Tensor | None) -> Tensor:
+            return b if drive is None else linear(drive, W_in, b)
 
-        def push(states: Tensor, tangents: Tensor, drive: Tensor) -> tuple[Tensor, Tensor]:
-            before = linear(states, W) + linear(drive, W_in, b)
+        def step(states: TensorLike, drive: Tensor | None) -> TensorLike:
+            return keep * states + a * phi(linear(states, W) + entering(drive))
+
+        def push(states: Tensor, tangents: Tensor, drive: Tensor | None) -> tuple[Tensor, Tensor]:
+            before = linear(states, W) + entering(drive)
             after = phi(before)
             gain = a * slope(before, after)
             return keep * states + a * after, _rows(keep, states) * tangents + gain[..., None] * times(W, tangents)
 
-        def jacobian(states: Tensor, drive: Tensor) -> Tensor:
-            before = linear(states, W) + linear(drive, W_in, b)
+        def jacobian(states: Tensor, drive: Tensor | None) -> Tensor:
+            before = linear(states, W) + entering(drive)
             return (a * slope(before, phi(before)))[..., None] * W + torch.diag(keep.expand(len(W)))
 
-        def box(drive: Tensor) -> Box | None:
+        def box(drive: Tensor | None) -> Box | None:
             if self.nonlinearity != "relu":
                 return None if high == float("inf") else (torch.full_like(b, low), torch.full_like(b, high))
-            top = _relu_ceiling(W, linear(drive, W_in, b))
+            top = _relu_ceiling(W, entering(drive))
             return None if top is None else (torch.zeros_like(top), top)
 
         readout = None
@@ -270,7 +297,7 @@ class LeakyRate:
             step=step,
             dim=len(W),
             name=f"leaky rate network ({self.nonlinearity}), {len(W)} units",
-            driven=True,
+            driven=W_in.shape[1] > 0,
             inputs=W_in.shape[1],
             dtype=dtype,
             device=device,
@@ -283,15 +310,41 @@ class LeakyRate:
         )
 
 
-def dale(W: Float[Tensor, "units units"], signs: Float[Tensor, " units"]) -> Float[Tensor, "units units"]:
-    """Recurrent weights under Dale's law: |W| times the sign (+1 or -1) of the sending unit, column by column."""
-    if not (signs.abs() == 1).all():
-        raise InputError("each unit is excitatory (+1) or inhibitory (-1)")
+def dale(W: Float[Tensor, "units units"], signs: Float[Tensor, "*signs"]) -> Float[Tensor, "units units"]:
+    """Recurrent weights under Dale's law: |W| times the sign of the sending unit, column by column.
+
+    Parameters
+    ----------
+    W : (units, units)
+    signs : (units,)
+        +1 for an excitatory unit, -1 for an inhibitory one.
+
+    Raises
+    ------
+    InputError
+        For any other sign, or when there is not one for each unit.
+    """
+    if signs.shape != (W.shape[1],) or not (signs.abs() == 1).all():
+        raise InputError(
+            f"each of the {W.shape[1]} units is excitatory (+1) or inhibitory (-1), but {signs.tolist()} came"
+        )
     return W.abs() * signs
 
 
-def low_rank(m: Float[Tensor, "units rank"], n: Float[Tensor, "units rank"]) -> Float[Tensor, "units units"]:
-    """Recurrent weights m n^T / units of a low-rank network (Mastrogiuseppe and Ostojic, Neuron 2018)."""
+def low_rank(m: Float[Tensor, "*m"], n: Float[Tensor, "*n"]) -> Float[Tensor, "units units"]:
+    """Recurrent weights m n^T / units of a low-rank network (Mastrogiuseppe and Ostojic, Neuron 2018).
+
+    Parameters
+    ----------
+    m, n : (units, rank)
+
+    Raises
+    ------
+    InputError
+        When the two have not the same shape.
+    """
+    if m.ndim != 2 or m.shape != n.shape:
+        raise InputError(f"m and n have one shape (units, rank), but {tuple(m.shape)} and {tuple(n.shape)} came")
     return m @ n.mT / len(m)
 
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from hooks.contract import check_dynamics, check_replay
-from hooks.dynamics import Dynamics, as_states, rollout
+from hooks.dynamics import Dynamics, as_drive, as_states, rollout
 from hooks.errors import ContractError, DrivenError, InputError
 from hooks.tangent import drive_jacobian, jacobian, push
 from hooks.trajectory import Trajectory
@@ -43,6 +43,14 @@ def test_a_run_that_overflows_is_cut_where_it_does():
     assert trajectory.lengths.tolist() == [2, 4]
     assert np.isnan(trajectory.states[0, 2:]).all()
     assert len(trajectory.pairs()[0]) == 1 + 3
+
+
+def test_arrays_become_tensors_for_a_map_without_a_drive_vector():
+    scaled = Dynamics(lambda states, drive: drive * states, dim=2, driven=True)
+    assert torch.equal(scaled.hold(np.full((1, 2), 3.0))(torch.ones(1, 2).double()), 3 * torch.ones(1, 2).double())
+    assert as_drive(scaled, np.zeros(2, dtype=np.float32)).dtype == torch.float64
+    assert as_drive(scaled, np.zeros(2, dtype=np.int32)).dtype == torch.int32
+    assert as_drive(scaled, 7) == 7
 
 
 def test_hold_freezes_a_drive_and_iterated_repeats():
@@ -97,9 +105,32 @@ def test_autograd_and_forward_mode_give_the_rotation_matrix():
     assert jacobian(dynamics, states[:0]).shape == (0, 2, 2)
 
 
-def test_a_constant_map_has_slope_zero():
-    constant = Dynamics(lambda states, _: torch.ones_like(states), dim=2)
-    assert jacobian(constant, torch.zeros(3, 2).double()).abs().max() == 0
+@pytest.mark.parametrize(
+    ("step", "slope"),
+    [
+        (lambda states, _: torch.ones_like(states), [[0, 0], [0, 0]]),
+        (lambda states, _: torch.ones(len(states), 2, dtype=torch.float64), [[0, 0], [0, 0]]),
+        (lambda states, _: 2 * states.detach(), [[0, 0], [0, 0]]),
+        (lambda states, _: torch.cat([states[:, :1].detach(), 3 * states[:, 1:]], 1), [[0, 0], [0, 3]]),
+    ],
+)
+def test_what_ignores_its_state_has_slope_zero(step, slope):
+    dynamics, states = Dynamics(step, dim=2), torch.ones(3, 2).double()
+    tangents = torch.tensor([[1.0, 2, 3], [4, 5, 6]]).double().expand(3, 2, 3)
+    expected = torch.tensor(slope).double()
+    assert torch.equal(jacobian(dynamics, states), expected.expand(3, 2, 2))
+    for given in (states, states[:1].expand(3, 2)):
+        after, carried = push(dynamics, given, tangents)
+        assert torch.equal(after, dynamics(states)) and torch.equal(carried, expected @ tangents)
+    if "detach" not in step.__code__.co_names:
+        check_dynamics(dynamics, states)
+
+
+def test_a_draw_that_changes_nothing_is_pushed_through():
+    dynamics = Dynamics(lambda states, _: states + 0 * torch.randn_like(states), dim=2)
+    states, tangents = torch.ones(3, 2).double(), torch.eye(2).double().expand(3, 2, 2)
+    assert torch.equal(push(dynamics, states, tangents)[1], tangents)
+    check_dynamics(dynamics, states)
 
 
 def broken(step, **fields):
@@ -113,8 +144,14 @@ def broken(step, **fields):
         (broken(lambda states, _: states.float()), "keep shape and dtype"),
         (broken(lambda states, _: states.mul_(0.5)), "modifies its input"),
         (broken(lambda states, _: states / 0), "not finite"),
-        (broken(lambda states, _: states + torch.rand_like(states)), "not deterministic"),
-        (broken(lambda states, _: states - states.mean(0)), "depends on the batch"),
+        (
+            broken(lambda states, _: states + torch.rand_like(states)),
+            "not deterministic. The noise is drawn in the step itself",
+        ),
+        (
+            broken(lambda states, _: states - states.mean(0)),
+            "depends on the batch. Batch statistics do this, in eval mode too",
+        ),
         (
             broken(lambda states, _: states**2, jacobian=lambda s, _: torch.eye(2).double().expand(len(s), 2, 2)),
             "central difference",

@@ -80,6 +80,28 @@ def bare_pickle(thing, path):
     path.write_bytes(pickle.dumps(thing))
 
 
+def test_a_plain_pickle_of_weights_is_read_under_trust_alone_and_once(tmp_path):
+    bare_pickle({"w": torch.ones(2), "v": np.zeros(3), "x": Trap(tmp_path / "made")}, tmp_path / "plain.pkl")
+    with pytest.raises(LoadError, match="would execute code"):
+        loaded(tmp_path / "plain.pkl")
+    content = loaded(tmp_path / "plain.pkl", trust=True)  # a second opening would fail: the folder is there
+    assert {key: tuple(value.shape) for key, value in tensors_of(content).items()} == {"w": (2,), "v": (3,)}
+    with pytest.raises(LoadError, match=r"plain.pkl cannot be unpickled: FileExistsError"):
+        loaded(tmp_path / "plain.pkl", trust=True)
+
+
+def test_broken_files_are_told_in_whole_sentences(tmp_path):
+    save_file(gru().state_dict(), tmp_path / "whole.safetensors")
+    data = (tmp_path / "whole.safetensors").read_bytes()
+    for size in (40, len(data) - 9):
+        (tmp_path / "cut").write_bytes(data[:size])
+        with pytest.raises(LoadError, match=r"cut begins like safetensors but is cut short or damaged$"):
+            loaded(tmp_path / "cut")
+    (tmp_path / "text").write_text("epoch,loss\n1,0.5\n")
+    with pytest.raises(LoadError, match=r"or is cut short: it is no whole file of safetensors, torch or NumPy$"):
+        loaded(tmp_path / "text")
+
+
 def test_files_that_hold_nothing_are_refused_in_one_line(tmp_path):
     weights = gru().state_dict()
     torch.save(weights, tmp_path / "whole.pt")
@@ -121,6 +143,18 @@ def test_files_that_hold_nothing_are_refused_in_one_line(tmp_path):
 def test_what_is_no_state_dict_of_finite_weights_is_refused(content, message):
     with pytest.raises(LoadError, match=message):
         tensors_of(content)
+
+
+def test_signs_masks_and_counters_may_be_whole_numbers():
+    given = {
+        "signs": torch.tensor([1, -1]),
+        "cell.input_mask": torch.ones(2, dtype=torch.int32),
+        "on": torch.tensor([True, False]),
+        "bn.num_batches_tracked": torch.tensor(7),
+        "w": torch.zeros(2),
+    }
+    kept = tensors_of(given)
+    assert set(kept) == set(given) and kept["signs"].dtype == torch.int64
 
 
 def test_counters_of_batch_norm_do_not_disturb():

@@ -41,6 +41,8 @@ def weights(tmp_path):
     torch.save(rnn.state_dict(), tmp_path / "rnn.pt")
     torch.save({"A": torch.ones(2) / 2, "W": torch.zeros(2, 2), "h": torch.ones(2)}, tmp_path / "al.pt")
     torch.save({"W": torch.eye(2), "W_in": torch.ones(2, 1)}, tmp_path / "rate.pt")
+    torch.save({"W": torch.eye(2), "W_in": torch.ones(2)}, tmp_path / "flat.pt")
+    torch.save({"A": torch.tensor(0.5), "W": torch.zeros(1, 1), "h": torch.ones(1)}, tmp_path / "number.pt")
     torch.save({"w": torch.zeros(2, 2)}, tmp_path / "keys.pt")
     bad = {**gru.state_dict(), "weight_hh_l0": torch.full((12, 4), torch.inf)}
     torch.save(bad, tmp_path / "infinite.pt")
@@ -75,6 +77,14 @@ def weights(tmp_path):
         ("gru.pt --model nowhere:Class", "nowhere:Class with {} cannot be built"),
         ("gru.pt --kwargs [1]", "--kwargs is a JSON object"),
         ("gru.pt --kwargs {", "--kwargs is not JSON"),
+        ("flat.pt --leak 0.5", "W_in has shape (2,); 2 units need (2, inputs)"),
+        ("number.pt --relu 1", "an almost-linear RNN has A (dim,)"),
+        ("gru.pt --relu 1", "gru.pt (GRU): leave out relu= (--relu)"),
+        ("gru.pt --seed -1", "--seed lies in 0 to 2^63 - 1, but -1 came"),
+        ("gru.pt --seed 99999999999999999999", "--seed lies in 0 to 2^63 - 1"),
+        ("gru.pt --out empty.pt", "empty.pt cannot be the folder of the report: empty.pt is a file (--out)"),
+        ("gru.pt --out empty.pt/deeper", "empty.pt is a file (--out)"),
+        ("gru.pt --out /proc/there", "/proc cannot be written"),
         ("gru.pt --device nowhere", "device 'nowhere' cannot be used here"),
     ],
 )

@@ -123,6 +123,10 @@ def test_almost_linear_rnn_asks_for_its_rectified_units():
     assert (dynamics(z) - (0.5 * z + rectified @ weights["W"].T + weights["h"])).abs().max() < 1e-14
     matrix = {**weights, "A": torch.diag(weights["A"])}
     assert torch.equal(load(matrix, relu=2).dynamics()(z), dynamics(z))
+    assert torch.equal(dynamics.readout(z), z @ weights["B"].T)
+    turned = load({**weights, "B": weights["B"].T}, relu=2)
+    assert torch.equal(turned.dynamics().readout(z), z @ weights["B"].T) and "transpose of B (4, 2)" in turned.notes[0]
+    assert load({**weights, "C": some(4, 1)}, relu=2).notes == ("Not read: C (4, 1).",)
     with pytest.raises(LoadError, match="A is a full matrix"):
         load({**weights, "A": some(4, 4)}, relu=2)
 
@@ -145,6 +149,97 @@ def test_a_class_of_the_users_is_built_and_filled(tmp_path):
     ]:
         with pytest.raises(LoadError, match=message):
             load(tmp_path / "stepper.pt", model=spec, kwargs=kwargs)
+
+
+def test_whole_signs_make_a_network_obey_dale():
+    given = {"W": some(2, 2), "W_in": some(2, 1), "leak": torch.tensor(0.5), "signs": torch.tensor([1, -1])}
+    W = load(given, nonlinearity="relu").module.W
+    assert (W[:, 0] >= 0).all() and (W[:, 1] <= 0).all()
+    for signs in (torch.tensor([1, 0]), torch.tensor([1, -1, 1])):
+        with pytest.raises(InputError, match="excitatory"):
+            load({**given, "signs": signs}, nonlinearity="relu")
+
+
+@pytest.mark.parametrize(
+    ("source", "choices", "message"),
+    [
+        (lambda: nn.GRU(2, 3).state_dict(), {"relu": 2}, r"\(GRU\): leave out relu= \(--relu\)"),
+        (lambda: nn.GRU(2, 3).state_dict(), {"nonlinearity": "relu"}, "leave out nonlinearity="),
+        (lambda: nn.RNN(2, 3).state_dict(), {"nonlinearity": "relu", "leak": 0.1}, r"\(RNN\): leave out leak="),
+        (lambda: {"W": torch.eye(2), "W_in": torch.ones(2, 1)}, {"leak": 0.1, "relu": 1}, "leaky rate network.*relu="),
+        (
+            lambda: {"A": torch.ones(2) / 2, "W": torch.zeros(2, 2), "h": torch.ones(2)},
+            {"relu": 1, "leak": 0.1, "nonlinearity": "tanh"},
+            r"almost-linear RNN\): leave out nonlinearity= \(--nonlinearity\), leak= \(--leak\)",
+        ),
+        (lambda: nn.GRU(2, 3), {"relu": 2}, "says all of this itself"),
+        (lambda: Dynamics(lambda x, _: x, dim=1), {"leak": 0.5}, "says all of this itself"),
+    ],
+)
+def test_a_choice_that_would_change_nothing_is_refused(source, choices, message):
+    with pytest.raises(LoadError, match=message):
+        load(source(), **choices)
+
+
+def test_a_leak_that_replaces_the_one_in_the_file_is_said():
+    given = {"W": some(2, 2), "W_in": some(2, 1), "alpha": torch.tensor(0.5)}
+    network = load(given, leak=0.25, nonlinearity="tanh")
+    assert float(network.module.leak) == 0.25 and network.notes == (
+        "leak=0.25 was given and stands in place of 'alpha' in the file.",
+    )
+
+
+def test_a_built_class_takes_double_weights_and_a_shared_prefix(tmp_path):
+    module = seeded(lambda: Stepper(0.3)).double()
+    with torch.no_grad():
+        module.mix.weight += 1e-12
+    keys = {f"model._orig_mod.{key}": value for key, value in module.state_dict().items()}
+    torch.save({"state_dict": keys, "epoch": 1}, tmp_path / "last.ckpt")
+    network = load(tmp_path / "last.ckpt", model="tests.interp.test_network:Stepper", kwargs={"gain": 0.3})
+    states, drive = some(5, 3), some(2, seed=1)
+    assert torch.equal(network.dynamics()(states, drive), module(drive.expand(5, 2), states)[1])
+    with pytest.raises(LoadError, match=r"missing: mix.bias; unexpected: other"):
+        load(
+            {
+                f"model.{key}": value
+                for key, value in {"mix.weight": torch.zeros(3, 5), "other": torch.zeros(1)}.items()
+            },
+            model="tests.interp.test_network:Stepper",
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("def Net():\n    raise ValueError('size must be\\nodd')\n", "cannot be built: size must be odd"),
+        ("def Net(:\n", "cannot be built: invalid syntax"),
+        ("def Net():\n    raise SystemExit(3)\n", "cannot be built: 3"),
+    ],
+)
+def test_a_class_that_cannot_be_built_is_one_sentence(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    name = f"net_{abs(hash(text))}"
+    (tmp_path / f"{name}.py").write_text(text)
+    with pytest.raises(LoadError, match=message):
+        load({"w": torch.zeros(1)}, model=f"{name}:Net")
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Dropout(0.1),
+        nn.Dropout1d(0.1),
+        nn.Dropout2d(0.1),
+        nn.Dropout3d(0.1),
+        nn.AlphaDropout(0.1),
+        nn.FeatureAlphaDropout(0.1),
+    ],
+)
+def test_every_kind_of_dropout_is_a_notice(layer):
+    module = seeded(Reader)
+    module.drop = layer
+    assert load(module.train()).notes[0].startswith("Dropout is on")
+    assert not load(module.eval()).notes[0].startswith("Dropout is on")
 
 
 def test_keys_that_fit_nothing_are_listed_with_what_is_understood():
@@ -211,3 +306,18 @@ def test_kwargs_written_as_json_are_what_the_command_line_gives(tmp_path):
     torch.save(module.state_dict(), tmp_path / "reader.pt")
     network = load(tmp_path / "reader.pt", model="tests.interp.test_network:Reader", kwargs=json.loads('{"hidden": 6}'))
     assert_same_map(network.dynamics(), recurrent(module.rnn))
+
+
+def test_a_network_that_ignores_its_state_is_reported(tmp_path):
+    class Deaf(nn.Module):
+        input_size, hidden_size = 2, 3
+
+        def __init__(self):
+            super().__init__()
+            self.bias = nn.Parameter(torch.ones(3))
+
+        def forward(self, inputs, state):
+            return self.bias.expand(len(inputs), 3)
+
+    written = interp.report(Deaf(), out=tmp_path)
+    assert "one stable fixed point of 1" in written.sentences[0] and written.failed == ()

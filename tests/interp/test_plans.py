@@ -110,7 +110,8 @@ class BatchStatistics(Noisy):
 
 
 @pytest.mark.parametrize(
-    ("module", "message"), [(Noisy(), "the step is not deterministic"), (BatchStatistics(), "Batch statistics do this")]
+    ("module", "message"),
+    [(Noisy(), "the step is not deterministic"), (BatchStatistics(), "Batch statistics do this, in eval mode too")],
 )
 def test_a_step_that_is_no_map_is_refused_with_the_reason(module, message, tmp_path):
     with pytest.raises(ContractError, match=message):

@@ -37,7 +37,22 @@ def test_readout_is_the_first_units():
     assert network().dynamics().readout(z).tolist() == [[0.0, 1.0, 2.0]]
 
 
+def test_the_observation_is_the_readout_and_part_of_the_fingerprint():
+    net = network()
+    B = torch.arange(10.0).double().reshape(2, 5)
+    seen = PiecewiseLinear(net.A, net.W, net.h, 2, B=B)
+    z = torch.randn(3, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert (seen.dynamics().readout(z) - z @ B.T).abs().max() < 1e-14
+    other = PiecewiseLinear(net.A, net.W, net.h, 2, B=2 * B)
+    assert seen.dynamics().fingerprint != other.dynamics().fingerprint
+
+
 def test_refusals():
+    with pytest.raises(InputError, match="A \\(dim,\\)"):
+        PiecewiseLinear(torch.tensor(0.5), torch.zeros(1, 1), torch.zeros(1), 1)
+    for fields in ({"B": torch.zeros(2, 4)}, {"B": torch.zeros(2, 3), "outputs": 1}):
+        with pytest.raises(InputError, match=r"B is \(observed, 3\)"):
+            PiecewiseLinear(torch.zeros(3), torch.zeros(3, 3), torch.zeros(3), 1, **fields)
     with pytest.raises(InputError, match="A \\(dim,\\)"):
         PiecewiseLinear(torch.zeros(3), torch.zeros(3, 2), torch.zeros(3), 1)
     with pytest.raises(InputError, match="relu=4"):

@@ -165,6 +165,15 @@ def test_one_leaky_unit_decays_with_its_leak():
     assert states == pytest.approx([0.75**t for t in range(9)], abs=1e-15)
 
 
+def test_a_rate_network_without_inputs_is_autonomous():
+    W = some(3, 3)
+    dynamics = LeakyRate(W, torch.zeros(3, 0), some(3, seed=1), torch.tensor(0.5)).dynamics()
+    assert not dynamics.driven and dynamics.inputs == 0
+    r = some(4, 3, seed=2)
+    assert (dynamics(r) - (0.5 * r + 0.5 * torch.tanh(r @ W.T + some(3, seed=1)))).abs().max() < 1e-14
+    check_dynamics(dynamics, r)
+
+
 def test_dale_signs_columns_and_low_rank_has_its_rank():
     W = dale(some(4, 4), torch.tensor([1.0, 1.0, -1.0, 1.0], dtype=torch.float64))
     assert (W[:, [0, 1, 3]] >= 0).all() and (W[:, 2] <= 0).all()
@@ -176,6 +185,8 @@ def test_dale_signs_columns_and_low_rank_has_its_rank():
     assert (leading - overlap).abs().max() < 1e-12
     with pytest.raises(InputError, match="excitatory"):
         dale(some(4, 4), torch.zeros(4, dtype=torch.float64))
+    with pytest.raises(InputError, match=r"one shape \(units, rank\)"):
+        low_rank(m, n[:4])
 
 
 def test_leaky_rate_refusals():
@@ -185,6 +196,10 @@ def test_leaky_rate_refusals():
         ({"leak": torch.tensor(math.inf)}, "lies in"),
         ({"nonlinearity": "cosine"}, "one of tanh"),
         ({"W_in": torch.ones(3, 1)}, "W_in has shape"),
+        ({"W_in": torch.ones(2)}, r"W_in has shape \(2,\); 2 units need \(2, inputs\)"),
+        ({"W": torch.tensor(1.0)}, "W has shape"),
+        ({"W_out": torch.ones(1, 3)}, "W_out has shape"),
+        ({"W_out": torch.ones(1, 2), "b_out": torch.zeros(2)}, "b_out has shape"),
     ]:
         with pytest.raises(InputError, match=message):
             LeakyRate(**{**good, **change})
