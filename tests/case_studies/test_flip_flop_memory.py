@@ -112,6 +112,10 @@ def test_the_report_says_in_plain_words_where_the_memories_are(tmp_path):
         in said
     )
     page = (tmp_path / "report.html").read_text()
+    # 27 fixed points, all saddles, and 27 cycles, 8 of them stable: the rows of both tables
+    tables = [re.findall(r"<td>(?:stable|saddle|unstable) \w+</td>", table) for table in page.split("<table>")]
+    kinds = [[row[4:-5].split()[0] for row in table] for table in tables if table]
+    assert [(len(kind), kind.count("stable")) for kind in kinds] == [(27, 8), (27, 0), (27, 8)]
     assert "Its memory is not a fixed point" in page and len(page) < 2e6
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
 
