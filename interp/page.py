@@ -164,7 +164,7 @@ def _html(report: Report) -> str:
     for sentence in report.sentences:
         name = next((name for name in results if name and sentence.startswith(f"{name}. ")), "")
         account[name].append(sentence.removeprefix(f"{name}. "))
-    groups = [{"name": name, "sentences": sentences, "sections": []} for name, sentences in account.items()]
+    sections: dict[str, list[dict[str, Any]]] = {name: [] for name in account}
     for number, finding in enumerate(report.findings, start=1):
         beside = results[_group(finding.title)]
         section = {
@@ -176,7 +176,8 @@ def _html(report: Report) -> str:
             "table": _table(finding.result, beside),
             "nulls": [(null, float(np.median(null.draws))) for null in getattr(finding.result, "nulls", ())],
         }
-        groups[list(account).index(_group(finding.title))]["sections"].append(section)
+        sections[_group(finding.title)].append(section)
+    groups = [{"name": name, "sentences": sentences, "sections": sections[name]} for name, sentences in account.items()]
     rows = sorted(report.rows, key=lambda row: row.verdict != DIFFERS)
     return environment.get_template("report.html").render(
         report=report, groups=groups, rows=rows, capital=lambda text: text[:1].upper() + text[1:]
