@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +13,7 @@ import networkx as nx
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 from analyses.maps.cycles import Cycles
@@ -48,42 +50,37 @@ class Picture:
     alt: str
 
 
-def picture(result: Result, beside: Mapping[str, Result]) -> Picture | None:
-    """One result drawn with what the others in its group add to it; None when there is nothing to draw."""
+def pictures(result: Result, beside: Mapping[str, Result]) -> tuple[Picture, ...]:
+    """One result drawn with what the others in its group add to it; nothing when there is nothing to draw."""
     with rc_context(STYLE):
         if isinstance(result, StreamGeometry):
-            figure, alt, size = portrait(result, beside), "Portrait of the states. ", result.portrait.size
+            planes = [(0, 1), (0, 2)] if result.basis.shape[1] > 2 else [(0, 1)]
+            figures, alt = [portrait(result, beside, *plane) for plane in planes], "Portrait of the states. "
+            size = result.portrait.size
         elif isinstance(result, Transitions) and result.targets.size:
-            figure, alt, size = transition_graph(result), "Graph of which pulse takes which memory to which. ", 0
+            figures, alt, size = [transition_graph(result)], "Graph of which pulse takes which memory to which. ", 0
         else:
             arrays = [value for value in vars(result).values() if isinstance(value, np.ndarray)]
-            if not any(array.size for array in arrays if array.ndim > 0):
-                return None
-            figure, alt, size = (
-                Figure(figsize=(5.4, 3.8), layout="constrained"),
-                "",
-                sum(array.size for array in arrays),
-            )
-            result.plot(figure.add_subplot())
-        return Picture(_encoded(figure, size), round(96 * figure.get_figwidth()), f"{alt}{result.summary()}.")
+            size = sum(array.size for array in arrays if array.ndim > 0)
+            if not size or (isinstance(result, FixedPoints | Cycles) and not len(result.hits)):
+                return ()
+            figures, alt = [Figure(figsize=(5.4, 3.8), layout="constrained")], ""
+            _legend_below(result.plot(figures[0].add_subplot()))
+        return tuple(_encoded(figure, size, f"{alt}{result.summary()}.") for figure in figures)
 
 
-def portrait(geometry: StreamGeometry, beside: Mapping[str, Result]) -> Figure:
-    """Trajectories in their principal plane with every fixed point and cycle of the group, by stability."""
-    planes = [(0, 1), (0, 2)] if geometry.basis.shape[1] > 2 else [(0, 1)]
-    figure = Figure(figsize=(4.8 * len(planes), 4.2), layout="constrained")
-    axes = figure.subplots(1, len(planes), squeeze=False)[0]
-    for ax, (first, second) in zip(axes, planes, strict=True):
-        _plane(ax, geometry, beside, first, second)
-    handles, labels = axes[0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize="small")
+def portrait(geometry: StreamGeometry, beside: Mapping[str, Result], first: int, second: int) -> Figure:
+    """Trajectories in two principal directions with every fixed point and cycle of the group, by stability."""
+    figure = Figure(figsize=(4.8, 4.4), layout="constrained")
+    ax = figure.add_subplot()
+    _plane(ax, geometry, beside, first, second)
+    _legend_below(ax, columns=2)
     return figure
 
 
 def transition_graph(table: Transitions) -> Figure:
     """Memories as nodes, an arrow for each pulse that changes one, coloured by pulse."""
-    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    figure = Figure(figsize=(5.8, 5.8), layout="constrained")
     ax = figure.add_subplot()
     edges = [
         (source, int(target), pulse)
@@ -93,7 +90,7 @@ def transition_graph(table: Transitions) -> Figure:
     simple = nx.Graph()
     simple.add_nodes_from(range(len(table.memory_names)))
     simple.add_edges_from((source, target) for source, target, _ in edges)
-    place = nx.kamada_kawai_layout(simple) if len(simple) > 1 else {node: np.zeros(2) for node in simple}
+    place = _circle(simple)
     colors = colormaps["tab20" if len(table.pulse_names) > 10 else "tab10"]
     drawn: dict[tuple[int, int], int] = {}
     for source, target, pulse in edges:
@@ -107,10 +104,38 @@ def transition_graph(table: Transitions) -> Figure:
     nx.draw_networkx_labels(simple, place, dict(enumerate(table.memory_names)), ax=ax, font_size=8)
     for pulse, name in enumerate(table.pulse_names):
         ax.plot([], [], color=colors(pulse), label=name)
-    ax.legend(frameon=False, fontsize="small", title="pulse", loc="center left", bbox_to_anchor=(1.0, 0.5))
     ax.margins(0.12)
+    ax.set_aspect("equal")
     ax.axis("off")
+    _legend_below(ax, "pulse")
     return figure
+
+
+def _circle(graph: nx.Graph) -> dict[int, np.ndarray]:
+    """Nodes on a circle, where no edge runs behind another node, neighbours near each other."""
+    if len(graph) < 2:
+        return {node: np.zeros(2) for node in graph}
+    spring = nx.kamada_kawai_layout(graph)
+    order = sorted(graph, key=lambda node: float(np.arctan2(*(spring[node] - np.mean(list(spring.values()), axis=0)))))
+    angles = np.pi / 2 - 2 * np.pi * np.arange(len(order)) / len(order)
+    return {node: np.array([np.cos(angle), np.sin(angle)]) for node, angle in zip(order, angles, strict=True)}
+
+
+def _legend_below(ax: Axes, title: str = "", *, columns: int = 3) -> None:
+    """Take the legend off the data and put it below the axes and their labels."""
+    handles, labels = ax.get_legend_handles_labels()
+    own = ax.get_legend()
+    if own is not None:
+        own.remove()
+    if not handles:
+        return
+    legend = ax.legend(
+        handles, labels, title=title or None, ncols=columns, frameon=False, fontsize="small", loc="upper center",
+        bbox_to_anchor=(0.5, 0), borderaxespad=5.0 if ax.axison else 1.0,
+    )  # fmt: skip
+    for handle in legend.legend_handles:
+        if isinstance(handle, Line2D) and handle.get_marker() == ".":
+            handle.set_markersize(6)  # a state is drawn too small to be seen alone
 
 
 def _plane(ax: Axes, geometry: StreamGeometry, beside: Mapping[str, Result], first: int, second: int) -> None:
@@ -148,15 +173,17 @@ def _only(beside: Mapping[str, Result], kind: type[R]) -> R | None:
     return next((result for result in beside.values() if isinstance(result, kind)), None)
 
 
-def _encoded(figure: Figure, size: int) -> str:
-    """A data URI: lines as SVG, dense figures as PNG of 128 colours."""
+def _encoded(figure: Figure, size: int, alt: str) -> Picture:
+    """Cut to what is drawn: lines as SVG, dense figures as PNG of 128 colours."""
     out = io.BytesIO()
     if size > DENSE:
         drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=144)
-        Image.open(drawn).convert("RGB").quantize(128).save(out, format="png", optimize=True)
-        kind = "image/png"
+        figure.savefig(drawn, format="png", dpi=144, bbox_inches="tight")
+        image = Image.open(drawn).convert("RGB")
+        image.quantize(128).save(out, format="png", optimize=True)
+        kind, width = "image/png", image.width * 96 / 144
     else:
-        figure.savefig(out, format="svg", metadata={"Date": None})
-        kind = "image/svg+xml"
-    return f"data:{kind};base64,{base64.b64encode(out.getvalue()).decode()}"
+        figure.savefig(out, format="svg", metadata={"Date": None}, bbox_inches="tight")
+        points = re.search(rb'<svg [^>]*?width="([\d.]+)pt"', out.getvalue())
+        kind, width = "image/svg+xml", float(points[1]) * 96 / 72 if points else 96 * figure.get_figwidth()
+    return Picture(f"data:{kind};base64,{base64.b64encode(out.getvalue()).decode()}", round(width), alt)

@@ -29,30 +29,38 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
     if points is not None:
         sentences.append(memory_sentence(points, cycles, geometry))
         if len(points.points):
-            sentences.append(rest_sentence(points, proofs))
+            sentences.append(rest_sentence(points, proofs, geometry))
     if cycles is not None:
         sentences.append(cycle_sentence(cycles, proofs))
     if table is not None and len(table.targets) > 1:
         sentences.append(mechanism_sentence(table))
     if spectrum is not None:
-        sentences.append(f"Exponents: {spectrum.summary()}.")
+        sentences.append(exponent_sentence(spectrum))
     if portrait is not None:
         sentences.append(f"Portrait: {portrait.summary()}.")
     if geometry is not None:
         sentences.append(f"Inputs and readout: {geometry.summary()}.")
     if points is not None:
-        sentences.extend(open_questions(points, cycles, proofs))
+        sentences.extend(open_questions(points, cycles, proofs, spectrum))
     return tuple(sentences)
 
 
 def memory_sentence(points: FixedPoints, cycles: Cycles | None, geometry: LinearGeometry | None = None) -> str:
-    """Where the memories are: on fixed points, on cycles, on both, or on neither."""
+    """Where the memories are: on fixed points, on cycles, on both, or on neither; so far, when the search was cut short."""
+    text = _memories(points, cycles, geometry)
+    if Outcome.OUT_OF_TIME in points.outcomes:
+        return f"The search for fixed points ran out of time; as far as it went: {text[:1].lower()}{text[1:]}"
+    return text
+
+
+def _memories(points: FixedPoints, cycles: Cycles | None, geometry: LinearGeometry | None) -> str:
     all_points = counted(len(points.points), "fixed point")
     still, turning = int(points.stable.sum()), 0 if cycles is None else int(cycles.stable.sum())
     if still and not turning:
         others = "" if cycles is None else ", and no stable cycle was found"
         if still == 1:
-            return f"Under the held drive it keeps no memory: one stable fixed point of {len(points.points)}{others}."
+            it = "Under the held drive it" if _driven(geometry) else "It"
+            return f"{it} keeps no memory: one stable fixed point of {len(points.points)}{others}."
         return f"Its memories are fixed points: {still} of {len(points.points)} are stable{others}."
     if turning and not still:
         assert cycles is not None
@@ -67,26 +75,25 @@ def memory_sentence(points: FixedPoints, cycles: Cycles | None, geometry: Linear
     if turning and still:
         return f"It has {counted(still, 'stable fixed point')} and {counted(turning, 'stable cycle')}; both can hold a memory."
     where = f"of {all_points} none is stable" if len(points.points) else "no fixed point was reached"
-    return (
-        f"No memory of this kind was found: {where}, and no stable cycle of the searched periods. The exponents say what the "
-        f"state does instead."
-    )
+    neither = "" if cycles is None else f", and no stable cycle of period {', '.join(map(str, cycles.searched))}"
+    return f"No memory of this kind was found: {where}{neither}."
 
 
-def rest_sentence(points: FixedPoints, proofs: list[Certificates]) -> str:
+def rest_sentence(points: FixedPoints, proofs: list[Certificates], geometry: LinearGeometry | None = None) -> str:
     """How many fixed points, how many proved, and whether the list can be complete."""
     proof = next((certificate for certificate in proofs if certificate.times == 1), None)
-    text = f"{counted(len(points.points), 'fixed point')} under the held drive"
+    text = counted(len(points.points), "fixed point") + (" under the held drive" if _driven(geometry) else "")
     if proof is not None:
         text += f", {int(proof.proved.sum())} of them proved to exist"
         if proof.proved.any():
             text += f" within {np.nanmax(proof.radii):.0e}; {int((proof.unstable == 0).sum())} proved stable"
     index = next((check for check in points.checks if check.name.startswith("index sum")), None)
     if index is None:
-        return f"{text}. No trapping box is known, so nothing is said about completeness."
+        return f"{text}. No index sum could be taken, so nothing is said about completeness."
     if index.passed:
         return f"{text}. Their index sum is 1, as a complete list must have; a missed pair of opposite index would not show."
-    return f"{text}. Their index sum is {index.got:g}, not 1: at least one fixed point is missing."
+    other = "" if proof is not None and proof.proved.all() else ", or one of these is none"
+    return f"{text}. Their index sum is {index.got:g}, not 1: at least one fixed point is missing{other}."
 
 
 def cycle_sentence(cycles: Cycles, proofs: list[Certificates]) -> str:
@@ -102,27 +109,55 @@ def mechanism_sentence(table: Transitions) -> str:
     """What the pulses do to the memories."""
     changed = (table.targets >= 0) & (table.targets != np.arange(len(table.targets))[:, None])
     text = f"Mechanism: {table.summary()}."
-    if table.deterministic and table.setting.all() and changed.any():
+    if table.deterministic and table.setting.all() and changed.any(axis=0).all():
         text += " Every pulse sets a value: given twice, it does what it does once, whatever the memory was."
     elif table.deterministic and changed.any():
         text += " Each pulse takes each memory to one memory: the table is a finite automaton."
     return text
 
 
-def open_questions(points: FixedPoints, cycles: Cycles | None, proofs: list[Certificates]) -> list[str]:
+def exponent_sentence(spectrum: LyapunovSpectrum) -> str:
+    """The largest exponents, and over how few steps when the run ended early."""
+    text = f"Exponents: {spectrum.summary()}."
+    if spectrum.outcome is Outcome.OUT_OF_TIME:
+        steps = counted(int(spectrum.running_steps.max(initial=0)), "step")
+        text += (
+            f" The run {spectrum.outcome.value}: these are means over its first {steps} after the burn-in, and their "
+        )
+        text += "standard errors do not show what more steps would change."
+    return text
+
+
+def open_questions(
+    points: FixedPoints,
+    cycles: Cycles | None,
+    proofs: list[Certificates],
+    spectrum: LyapunovSpectrum | None = None,
+) -> list[str]:
     """What these numbers do not show."""
-    stray = [outcome for outcome in points.outcomes if outcome is not Outcome.CONVERGED]
+    starts, late = len(points.outcomes), points.outcomes.count(Outcome.OUT_OF_TIME)
+    stray = starts - points.outcomes.count(Outcome.CONVERGED) - late
     doubts = []
-    if stray:
+    if late:
         doubts.append(
-            f"Not shown: what {len(stray)} of {len(points.outcomes)} starts were drawn to; they did not converge."
+            f"Not shown: where {late} of {starts} starts lead; the search ran out of time on them, so points may be missing."
+        )
+    if stray:
+        doubts.append(f"Not shown: what {stray} of {starts} starts were drawn to; they did not converge.")
+    known = int(points.stable.sum()) + (0 if cycles is None else int(cycles.stable.sum()))
+    ends = 0 if spectrum is None else sum(not verdict.startswith("an unstable rest") for verdict in spectrum.verdicts)
+    if ends > known:
+        doubts.append(
+            f"Not shown: what all attractors are; the runs of the exponents end on {ends}, and "
+            f"of stable fixed points and cycles {known} {'is' if known == 1 else 'are'} known."
         )
     for certificate in proofs:
         unproved = sorted({reason for reason in certificate.reasons if reason})
         if unproved:
             left = int((~certificate.proved).sum())
             doubts.append(f"Not shown: a proof of {left} of {len(certificate.radii)} points ({'; '.join(unproved)}).")
-    failed = [] if cycles is None else [check for check in cycles.checks if not check.passed]
+    indices = [] if cycles is None else [check for check in cycles.checks if check.name.startswith("index sum")]
+    failed = [check for check in indices if not check.passed]
     if failed:
         doubts.append(f"Not shown: completeness of the cycles ({'; '.join(f'{c.name} is {c.got:g}' for c in failed)}).")
     return doubts
@@ -130,6 +165,11 @@ def open_questions(points: FixedPoints, cycles: Cycles | None, proofs: list[Cert
 
 def _first(results: Mapping[str, Result], kind: type[R]) -> R | None:
     return next((result for result in results.values() if isinstance(result, kind)), None)
+
+
+def _driven(geometry: LinearGeometry | None) -> bool:
+    """Whether the map is known to be driven, so that its drive was held."""
+    return geometry is not None and geometry.inputs.shape[2] > 0
 
 
 def _strides(cycles: Cycles) -> list[np.ndarray]:
@@ -150,4 +190,4 @@ def _said(cycles: Cycles, geometry: LinearGeometry | None) -> str:
     C = geometry.readout[0]
     moved = np.median([np.linalg.norm(steps @ C.T, axis=1).mean() for steps in _strides(cycles)])
     chance = _stride(cycles) * np.linalg.norm(C) / np.sqrt(C.shape[1])
-    return f", while the readout moves by {moved:.2g} (one of random direction would by {chance:.2g})"
+    return f", while the readout moves by {moved:.2g} (one of random direction would move by about {chance:.2g})"

@@ -21,10 +21,11 @@ from analyses.maps.certificates import Certificates
 from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
 from analyses.maps.stability import Stability
+from analyses.maps.transitions import DEPENDS, NOWHERE, Transitions
 from analyses.result import SCHEMA, Check, Result
 from hooks.errors import InputError
 from interp.claims import DIFFERS, Row
-from interp.figures import picture
+from interp.figures import pictures
 from interp.journal import Finding
 from interp.maps import write_maps
 
@@ -161,17 +162,30 @@ def _html(report: Report) -> str:
     environment = Environment(
         loader=PackageLoader("interp"), autoescape=select_autoescape(), trim_blocks=True, lstrip_blocks=True
     )
-    groups: dict[str, dict[str, Result]] = {}
+    results: dict[str, dict[str, Result]] = {}
     for finding in report.findings:
-        groups.setdefault(_group(finding.title), {})[finding.title] = finding.result
-    sections = []
-    for finding in report.findings:
-        beside = groups[_group(finding.title)]
-        drawn, table = picture(finding.result, beside), _table(finding.result, beside)
-        sections.append({"finding": finding, "picture": drawn, "table": table})
+        results.setdefault(_group(finding.title), {})[finding.title] = finding.result
+    account: dict[str, list[str]] = {"": [], **{name: [] for name in results}}
+    for sentence in report.sentences:
+        name = next((name for name in results if name and sentence.startswith(f"{name}. ")), "")
+        account[name].append(sentence.removeprefix(f"{name}. "))
+    sections: dict[str, list[dict[str, Any]]] = {name: [] for name in account}
+    for number, finding in enumerate(report.findings, start=1):
+        beside = results[_group(finding.title)]
+        section = {
+            "number": number,
+            "title": finding.title.rpartition(": ")[2],
+            "finding": finding,
+            "passed": sum(check.passed for check in finding.result.checks),
+            "pictures": pictures(finding.result, beside),
+            "table": _table(finding.result, beside),
+            "nulls": [(null, float(np.median(null.draws))) for null in getattr(finding.result, "nulls", ())],
+        }
+        sections[_group(finding.title)].append(section)
+    groups = [{"name": name, "sentences": sentences, "sections": sections[name]} for name, sentences in account.items()]
     rows = sorted(report.rows, key=lambda row: row.verdict != DIFFERS)
     return environment.get_template("report.html").render(
-        report=report, sections=sections, rows=rows, sentence=lambda text: text[:1].upper() + text[1:]
+        report=report, groups=groups, rows=rows, capital=lambda text: text[:1].upper() + text[1:]
     )
 
 
@@ -180,39 +194,63 @@ def _group(title: str) -> str:
 
 
 def _table(result: Result, beside: Mapping[str, Result]) -> dict[str, Any] | None:
-    """Points or cycles, a row each, with what stability and proofs say of them."""
-    if not isinstance(result, FixedPoints | Cycles) or not len(result.hits):
-        return None
-    stability = next(
-        (other for other in beside.values() if isinstance(other, Stability) and len(other.kinds) == len(result.hits)),
-        None,
+    """What a result lists, a row each; None when it lists nothing."""
+    if isinstance(result, FixedPoints | Cycles) and len(result.hits):
+        return _points_table(result, beside)
+    return _transitions_table(result) if isinstance(result, Transitions) and result.targets.size else None
+
+
+def _points_table(result: FixedPoints | Cycles, beside: Mapping[str, Result]) -> dict[str, Any]:
+    """Points or cycles with what stability and proofs say of them."""
+    periods = result.periods if isinstance(result, Cycles) else np.ones(len(result.hits), dtype=np.int64)
+    kinds = next(
+        (
+            other.kinds
+            for other in beside.values()
+            if isinstance(other, Stability)
+            and np.array_equal(other.periods, periods)
+            and np.array_equal(other.unstable, (np.abs(result.eigenvalues) > 1).sum(axis=1))
+        ),
+        tuple("stable" if stable else "unstable" for stable in result.stable),
     )
-    radii = np.full(len(result.hits), np.nan)
+    radii = np.full(len(periods), np.nan)
     for proofs in (other for other in beside.values() if isinstance(other, Certificates)):
-        chosen = (
-            result.periods == proofs.times
-            if isinstance(result, Cycles)
-            else np.full(len(result.hits), proofs.times == 1)
-        )
-        if chosen.sum() == len(proofs.radii):
-            radii[chosen] = proofs.radii
+        if (periods == proofs.times).sum() == len(proofs.radii):
+            radii[periods == proofs.times] = proofs.radii
     lines = []
-    for row in range(min(len(result.hits), MOST_ROWS)):
+    for row in range(min(len(periods), MOST_ROWS)):
         moduli = np.abs(result.eigenvalues[row])
         cells = {"": str(row + 1)}
         if isinstance(result, Cycles):
-            cells["period"] = str(result.periods[row])
-        cells["kind"] = (
-            stability.kinds[row] if stability is not None else ("stable" if result.stable[row] else "unstable")
-        )
+            cells["period"] = str(periods[row])
+        cells["kind"] = kinds[row]
         cells["unstable directions"] = str(int((moduli > 1).sum()))
         cells["leading |eigenvalue|"] = f"{moduli[0]:.4g}"
         cells["residual"] = f"{result.residuals[row]:.1e}"
         cells["proved within"] = f"{radii[row]:.1e}" if np.isfinite(radii[row]) else "not proved"
         cells["starts"] = str(result.hits[row])
         lines.append(cells)
-    left_out = len(result.hits) - len(lines)
-    return {"header": list(lines[0]), "lines": [list(cells.values()) for cells in lines], "left_out": left_out}
+    noun, order = ("cycles", "by period, then ") if isinstance(result, Cycles) else ("fixed points", "")
+    return {
+        "caption": f"{len(lines)} of {len(periods)} {noun}, {order}most often reached first",
+        "header": list(lines[0]),
+        "lines": [list(cells.values()) for cells in lines],
+        "faint": False,
+    }
+
+
+def _transitions_table(result: Transitions) -> dict[str, Any]:
+    """The memory that each pulse (column) takes each memory (row) to."""
+    shown = result.targets[:MOST_ROWS]
+    lines = []
+    for row, targets in enumerate(shown):
+        cells = [{NOWHERE: "none", DEPENDS: "by phase"}.get(int(to), result.memory_names[max(to, 0)]) for to in targets]
+        marks = ["" if robust else " *" for robust in result.robust[row]]
+        lines.append([result.memory_names[row], *(cell + mark for cell, mark in zip(cells, marks, strict=True))])
+    caption = f"The memory reached from {len(shown)} of {len(result.targets)} memories, a column a pulse"
+    if not result.robust[:MOST_ROWS].all():
+        caption += "; * not reached, or not by pulses 0.8 and 1.25 times as strong"
+    return {"caption": caption, "header": ["memory", *result.pulse_names], "lines": lines, "faint": True}
 
 
 def _spilled(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:

@@ -1,6 +1,8 @@
 """What does each rest or cycle do to states nearby? Classification by the eigenvalues of the linearised map.
 
-Takes a FixedPoints or Cycles result; costs nothing beyond its eigenvalues.
+Method: a point whose eigenvalues all lie off the unit circle attracts along those inside and repels along those outside
+(Kuznetsov, Elements of Applied Bifurcation Theory, section 2.2; a cycle's eigenvalues are its multipliers). The kind within
+is read off the leading eigenvalue. Takes a FixedPoints or Cycles result; costs nothing beyond its eigenvalues.
 """
 
 from __future__ import annotations
@@ -28,26 +30,29 @@ class Stability(Result):
     Attributes
     ----------
     kinds
-        "stable", "saddle" or "unstable", then "node" (leading eigenvalue real and positive), "flip" (real and
-        negative: sides alternate) or "focus" (complex: neighbours rotate).
+        "stable", "saddle" or "unstable", then "node" (leading eigenvalue not negative), "flip" (real and negative: sides
+        alternate) or "focus" (complex: neighbours rotate); "not classified" where an eigenvalue is missing (NaN).
+    periods : (found,)
+        What was classified: 1 for a fixed point, else the period of the cycle.
     unstable : (found,)
-        Number of eigenvalues outside the unit circle: the dimension of the unstable manifold.
+        Number of given eigenvalues outside the unit circle: with all of them, the dimension of the unstable manifold.
     margins : (found,)
-        Smallest distance of an eigenvalue's modulus from 1; near 0 the kind hangs on rounding.
-    time_constants : (found, dim)
-        -T / ln |eigenvalue|, in clock units: how long a deviation takes to fall by e (negative: to grow by e);
+        Smallest distance of a given eigenvalue's modulus from 1; near 0 the kind hangs on rounding.
+    time_constants : (found, kept)
+        -T / ln |eigenvalue|, in clock units: how long a deviation takes to fall by a factor e (negative: to grow by e);
         T is the period. Infinite at modulus 1, 0 at eigenvalue 0.
-    rotations : (found, dim)
-        Turns per clock unit of each eigenvalue, 0 to 0.5 per period.
+    rotations : (found, kept)
+        Turns per clock unit of each eigenvalue, 0 to 0.5 / T.
     checks
         Eigenvalues come in conjugate pairs.
     """
 
     kinds: tuple[str, ...]
+    periods: Int[np.ndarray, " found"]
     unstable: Int[np.ndarray, " found"]
     margins: Float[np.ndarray, " found"]
-    time_constants: Float[np.ndarray, "found dim"]
-    rotations: Float[np.ndarray, "found dim"]
+    time_constants: Float[np.ndarray, "found kept"]
+    rotations: Float[np.ndarray, "found kept"]
     checks: tuple[Check, ...]
 
     def summary(self) -> str:
@@ -71,40 +76,49 @@ def classify(found: FixedPoints | Cycles, *, dt: float = 1.0) -> Stability:
     Parameters
     ----------
     found
-        With eigenvalues (found, dim), sorted by modulus.
+        With eigenvalues (found, kept), largest modulus first: all ``dim`` of them, or the leading ones of a wide map.
     dt
         Clock units per step of the map.
 
+    Returns
+    -------
+    Stability
+        Row by row what ``found`` holds; raises nothing of its own.
+
     Notes
     -----
-    A point is stable when every eigenvalue lies inside the unit circle, unstable when every one lies outside, and
-    else a saddle; its index is ``unstable``.
+    A point is stable when every eigenvalue lies inside the unit circle, unstable when all ``dim`` lie outside, and else a
+    saddle. Leading eigenvalues alone decide "stable"; when all of them lie outside, the others count as inside.
     """
-    values = found.eigenvalues
-    steps = found.periods if isinstance(found, Cycles) else np.ones(len(values), dtype=np.int64)
+    values, dim = found.eigenvalues, found.points.shape[-1]
+    periods = found.periods if isinstance(found, Cycles) else np.ones(len(values), dtype=np.int64)
     moduli = np.abs(values)
     unstable = (moduli > 1).sum(axis=1)
     with np.errstate(divide="ignore"):
-        time_constants = -(steps[:, None] * dt) / np.log(moduli)
+        time_constants = np.where(moduli == 1, np.inf, -(periods[:, None] * dt) / np.log(moduli))
     return Stability(
-        kinds=tuple(_kind(row, int(count)) for row, count in zip(values, unstable, strict=True)),
+        kinds=tuple(_kind(row, int(count), dim) for row, count in zip(values, unstable, strict=True)),
+        periods=periods.astype(np.int64),
         unstable=unstable.astype(np.int64),
         margins=np.abs(moduli - 1).min(axis=1, initial=np.inf),
         time_constants=time_constants + 0.0,  # -T / -inf is -0: an eigenvalue of 0 forgets at once
-        rotations=np.abs(np.angle(values)) / (2 * np.pi * steps[:, None] * dt),
-        checks=(
-            Check(
-                "sum of imaginary parts of the eigenvalues",
-                0.0,
-                float(np.abs(values.imag.sum(axis=1)).max(initial=0)),
-                1e-8,
-            ),
-        ),
+        rotations=np.abs(np.angle(values)) / (2 * np.pi * periods[:, None] * dt),
+        checks=(Check("sum of imaginary parts of the eigenvalues", 0.0, _unpaired(values, dim), 1e-8),),
     )
 
 
-def _kind(values: np.ndarray, unstable: int) -> str:
-    head = "stable" if unstable == 0 else "unstable" if unstable == len(values) else "saddle"
+def _unpaired(values: np.ndarray, dim: int) -> float:
+    """Largest |sum of imaginary parts|, less a pair that the end of the kept eigenvalues cuts in two."""
+    imaginary = np.where(np.isfinite(values), values.imag, 0.0)
+    if values.shape[1] < dim:
+        imaginary[:, -1:][imaginary[:, -1:] > TURNING] = 0.0  # of a pair the positive one comes first
+    return float(np.abs(imaginary.sum(axis=1)).max(initial=0))
+
+
+def _kind(values: np.ndarray, unstable: int, dim: int) -> str:
+    if np.isnan(values).any():
+        return "not classified"
+    head = "stable" if unstable == 0 else "unstable" if unstable == dim else "saddle"
     leading = values[0]
     if abs(leading.imag) > TURNING:
         return f"{head} focus"

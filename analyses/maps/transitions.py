@@ -1,10 +1,11 @@
 """Which input takes which memory to which? The mechanism itself, as a table and a graph.
 
 Each memory (an attractor of the map at rest) is kicked by each pulse, held for some steps, and left to settle at rest; where
-it ends is looked up among the memories. A memory that is a cycle is kicked in every phase. Controls: without a pulse each
-memory must keep itself, and the table is drawn again with weaker and stronger pulses.
+it ends is looked up among the memories: the one whose nearest state is within a tenth of the smallest distance between two
+memories (with a single memory, within 0.1). A memory that is a cycle is kicked in every phase. Controls: without a pulse each
+memory must keep itself, and the table is made again with pulses 0.8 and 1.25 times as far from rest.
 
-Takes (driven dynamics, memories); costs (phases x pulses x 3) rows of (hold + settle) steps.
+Takes (driven dynamics, memories); costs (hold + settle) steps of phases x (3 pulses + 1) states.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ class Transitions(Result):
     targets : (memories, pulses)
         The memory reached; -1 for none of them, -2 when it depends on the phase of a cycle.
     robust : (memories, pulses)
-        Whether pulses 0.8 and 1.25 times as strong end in the same place.
+        Whether a memory is reached, and pulses 0.8 and 1.25 times as far from rest reach the same.
     pulses : (pulses, inputs)
-        Added to nothing: the drive while the pulse is held.
+        The whole drive while the pulse is held, the part at rest included.
     memory_names, pulse_names
         What the table calls them.
     hold, settle
@@ -67,7 +68,7 @@ class Transitions(Result):
 
     @property
     def setting(self) -> np.ndarray:
-        """(pulses,) bool: a second application changes nothing, as when a pulse sets a value."""
+        """(pulses,) bool: every memory is taken to one, and a second application stays there, as when a pulse sets a value."""
         rows, pulses = self.targets.shape
         twice = np.stack([self.targets[self.targets[:, p].clip(min=0), p] for p in range(pulses)], axis=1).reshape(
             rows, pulses
@@ -133,13 +134,20 @@ def transitions(
     dynamics
         The driven map.
     memories
-        Attractors at rest: each the states of one, (period, dim).
+        Attractors at rest: each the states of one in order, (period, dim), a fixed point (1, dim).
     pulses : (pulses, inputs)
-        Drives, each held for ``hold`` steps.
+        Drives, each held for ``hold`` steps in place of ``rest``.
     rest : (inputs,)
-        The drive before and after.
-    settle
-        Steps at rest after the pulse.
+        The drive after the pulse, and in the control.
+    memory_names, pulse_names
+        Of the table, all different; M1, M2, ... and P1, P2, ... when left out.
+    hold, settle
+        Steps of the pulse, and steps at rest after it.
+
+    Returns
+    -------
+    Transitions
+        (0, pulses) or (memories, 0) when there is nothing to kick or to kick with.
 
     Raises
     ------

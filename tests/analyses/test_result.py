@@ -121,6 +121,8 @@ def assert_same(one, other, name):
         np.testing.assert_array_equal(one, other)
     elif isinstance(one, float) and math.isnan(one):
         assert math.isnan(other), name
+    elif isinstance(one, Null):
+        assert_same(tuple(vars(one).values()), tuple(vars(other).values()), name)
     elif isinstance(one, tuple):
         assert len(one) == len(other), name
         for i, (left, right) in enumerate(zip(one, other, strict=True)):

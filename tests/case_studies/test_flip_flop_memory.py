@@ -15,6 +15,7 @@ from case_studies._tasks import flip_flop
 from case_studies.flip_flop_memory import BITS, UNITS, shipped, trained
 from hooks.dynamics import rollout
 from hooks.families import recurrent
+from interp.claims import UNMEASURED
 
 REST = np.zeros(BITS)
 
@@ -73,7 +74,7 @@ def test_an_independent_search_from_ten_times_the_starts_finds_nothing_new(gru, 
     again = find_fixed_points(held("GRU"), 10240, around=around, generator=generator)
     gaps = np.linalg.norm(again.points[:, None] - gru.points[None], axis=2)
     # both sets are polished to rounding, and distinct roots lie further apart than 1e-6
-    assert (gaps.min(axis=1) < 1e-9).all() and len(again.points) <= len(gru.points)
+    assert (gaps.min(axis=1) < 1e-9).all() and len(again.points) == len(gru.points) == 27
     assert (np.abs(again.points) <= 1).all()
 
 
@@ -111,8 +112,19 @@ def test_the_report_says_in_plain_words_where_the_memories_are(tmp_path):
         in said
     )
     page = (tmp_path / "report.html").read_text()
+    # 27 fixed points, all saddles, and 27 cycles, 8 of them stable: the rows of both tables
+    tables = [re.findall(r"<td>(?:stable|saddle|unstable) \w+</td>", table) for table in page.split("<table>")]
+    kinds = [[row[4:-5].split()[0] for row in table] for table in tables if table]
+    assert [(len(kind), kind.count("stable")) for kind in kinds] == [(27, 8), (27, 0), (27, 8)]
     assert "Its memory is not a fixed point" in page and len(page) < 2e6
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
+
+
+def test_claims_on_the_shipped_gru_are_exact_and_those_on_other_seeds_wait_for_them(tmp_path):
+    rows = {row.quantity: row for row in case_studies.load("flip_flop_memory").run("tiny", tmp_path).rows}
+    assert rows["GRU: fixed points"].within == 0 and rows["GRU: fixed points"].measured == 27
+    others = [row for quantity, row in rows.items() if quantity.startswith("GRUs of other seeds")]
+    assert len(others) == 3 and {row.verdict for row in others} == {UNMEASURED}
 
 
 @pytest.mark.slow

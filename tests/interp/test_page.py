@@ -4,16 +4,21 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+import torch
+from matplotlib.figure import Figure
 
 from analyses.maps.cycles import find_cycles
 from analyses.maps.fixed_points import find_fixed_points
+from analyses.maps.geometry import linear_geometry
 from analyses.maps.lyapunov import lyapunov_spectrum
 from analyses.maps.stability import classify
+from analyses.maps.transitions import transitions
 from analyses.result import SCHEMA
 from analyses.trajectories.stream_geometry import stream_geometry
 from hooks.dynamics import Dynamics, rollout
 from hooks.errors import InputError
 from interp.claims import Row
+from interp.figures import _legend_below, pictures
 from interp.journal import Journal
 from interp.page import LARGE, Report, read
 from tests.analyses.test_result import assert_same
@@ -25,7 +30,8 @@ def findings(dynamics=None):
     journal = Journal()
     points = journal.note("fixed points", find_fixed_points, dynamics, 128, around=(-1.0, 1.0))
     journal.note("stability", classify, points)
-    journal.note("cycles", find_cycles, dynamics, np.zeros((1, dynamics.dim)), periods=(2,))
+    starts = np.random.default_rng(0).uniform(-1, 1, (256, dynamics.dim))  # as many as a complete list of F^2 asks for
+    journal.note("cycles", find_cycles, dynamics, starts, periods=(2,))
     journal.note("exponents", lyapunov_spectrum, dynamics, np.zeros((1, dynamics.dim)), steps=8)
     return journal.findings
 
@@ -38,16 +44,29 @@ class Page(HTMLParser):
 
     def __init__(self, text):
         super().__init__()
-        self.tags, self.addresses, self.alts, self.text = [], [], [], []
+        self.tags, self.addresses, self.alts, self.text, self.rows = [], [], [], [], []
         self.feed(text)
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th") and self.rows:
+            self.rows[-1].append("")
         self.addresses += [value for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
         self.alts += [value for name, value in attrs if name == "alt"]
 
     def handle_data(self, data):
         self.text.append(data)
+        if self.rows and self.rows[-1] and self.get_starttag_text().startswith(("<td", "<th", "<br", "<span")):
+            self.rows[-1][-1] += data.strip()
+
+    def table(self, *head):
+        """The rows below a header that starts with these cells."""
+        at = next(i for i, row in enumerate(self.rows) if row[: len(head)] == list(head))
+        below = self.rows[at + 1 :]
+        same = next((i for i, row in enumerate(below) if len(row) != len(self.rows[at])), len(below))
+        return [dict(zip(self.rows[at], row, strict=True)) for row in below[:same]]
 
 
 def test_the_page_needs_no_network_and_no_scripting(tmp_path):
@@ -129,3 +148,73 @@ def test_folders_without_a_report_of_this_schema_are_refused(tmp_path):
     path.write_text(json.dumps({**numbers, "findings": [{"title": "x", "module": "os", "result": "system"}]}))
     with pytest.raises(InputError, match="no analysis of this package"):
         read(tmp_path)
+
+
+def test_as_many_points_as_cycles_are_each_called_what_they_are(tmp_path):
+    """x' = -tanh(2 x): the rest at 0 has slope -2, the two-cycle of +-0.9575 a multiplier between 0 and 1."""
+    flip = Dynamics(lambda x, _: -torch.tanh(2 * x), dim=1, name="flip")
+    journal = Journal()
+    points = journal.note("fixed points", find_fixed_points, flip, 16, around=(-1.0, 1.0))
+    cycles = journal.note("cycles", find_cycles, flip, 16, periods=(2,), around=(-1.0, 1.0))
+    journal.note("stability of the fixed points", classify, points)
+    journal.note("stability of the cycles", classify, cycles)
+    page = Page(Report("flip", journal.findings).written(tmp_path).path.read_text(encoding="utf-8"))
+    (point,), (cycle,) = page.table("", "kind"), page.table("", "period")
+    assert point["kind"] == "unstable flip" and point["unstable directions"] == "1"
+    assert cycle["kind"] == "stable node" and cycle["unstable directions"] == "0"
+
+
+def test_without_a_classification_the_eigenvalues_say_stable_or_not(tmp_path):
+    journal = Journal()
+    journal.note("fixed points", find_fixed_points, rolled_tanh(2), 64)
+    page = Page(Report("tanh", journal.findings).written(tmp_path).path.read_text(encoding="utf-8"))
+    assert {row["kind"] for row in page.table("", "kind")} <= {"stable", "unstable"}
+
+
+def test_transitions_are_a_table_with_a_mark_where_a_weaker_pulse_ends_elsewhere(tmp_path):
+    """x' = tanh(2 x + u): from -0.9575 a pulse of 1.2 crosses the saddle and 0.8 of it does not; one of 9 is robust."""
+    latch = Dynamics(lambda x, u: torch.tanh(2 * x + u), dim=1, driven=True, inputs=1, name="latch")
+    p = 0.9575040240772687
+    journal = Journal()
+    journal.note("transitions", transitions, latch, [np.array([[p]]), np.array([[-p]])], [[2.0], [9.0], [-9.0]],
+                 rest=[0.0], memory_names=("up", "down"), pulse_names=("weak", "set", "clear"))  # fmt: skip
+    text = Report("latch", journal.findings).written(tmp_path).path.read_text(encoding="utf-8")
+    up, down = Page(text).table("memory")
+    assert up == {"memory": "up", "weak": "up", "set": "up", "clear": "down"}
+    assert down == {"memory": "down", "weak": "up *", "set": "up", "clear": "down"}
+    assert "* not reached, or not by pulses 0.8 and 1.25 times as strong" in text
+
+
+def test_sentences_stand_under_the_network_they_are_about(tmp_path):
+    journal = Journal()
+    for name in ("A", "tanh"):
+        journal.note(f"{name}: fixed points", find_fixed_points, rolled_tanh(2), 64)
+    sentences = ("Both rest.", "A. It rests.", "tanh. It rests too.", "tanh. Twice.")
+    text = Report("two", journal.findings, (), sentences).written(tmp_path).path.read_text(encoding="utf-8")
+    words = " ".join(" ".join(Page(text).text).split())
+    assert "Both rest. A It rests. tanh It rests too. Twice." in words
+    assert "<h2>tanh</h2>" in text  # a name is written as it is
+
+
+def test_a_statistic_stands_beside_its_null(tmp_path):
+    journal = Journal()
+    B = torch.tensor([[1.0], [0.0]], dtype=torch.float64)
+    network = Dynamics(lambda x, u: x / 2 + u @ B.T, dim=2, driven=True, inputs=1, name="half")
+    found = journal.note("inputs", linear_geometry, network, np.zeros((1, 2)), drive=[0.0])
+    page = Page(Report("half", journal.findings).written(tmp_path).path.read_text(encoding="utf-8"))
+    row = page.table("null")[0]
+    assert float(row["measured"]) == pytest.approx(found.nulls[0].observed, rel=1e-2) and "not beaten" in row[""]
+
+
+def test_no_legend_lies_on_data_and_nothing_found_is_no_picture():
+    results = {finding.title: finding.result for finding in findings()}
+    for result in results.values():
+        figure = Figure()
+        ax = result.plot(figure.add_subplot())
+        _legend_below(ax)
+        figure.canvas.draw()
+        if ax.get_legend() is not None:
+            assert ax.get_legend().get_window_extent().y1 < ax.get_window_extent().y0
+    half = Dynamics(lambda x, _: x / 2, dim=1)
+    assert pictures(find_cycles(half, [[0.1]], periods=(2,)), {}) == ()
+    assert len(pictures(results["fixed points"], results)) == 1
