@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
+from analyses.maps.basins import PlaneBasins
 from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
 from analyses.maps.transitions import Transitions
@@ -151,6 +152,9 @@ def _plane(ax: Axes, geometry: StreamGeometry, beside: Mapping[str, Result], fir
     few = f"{min(RUNS_DRAWN, len(seen))} runs"
     for number, (x, y) in enumerate(zip(seen[:RUNS_DRAWN, :, first], height, strict=False)):
         ax.plot(x, y, color="0.55", linewidth=0.5, zorder=1.5, label=None if number else few)
+    boundary = _only(beside, PlaneBasins)
+    if boundary is not None and (first, second) == (0, 1) and len(boundary.points):
+        ax.plot(*boundary.points.T, ".", color="0.35", markersize=1.5, zorder=2.5, label="basin boundary in this plane")
     points, cycles = (_only(beside, kind) for kind in (FixedPoints, Cycles))
     if isinstance(cycles, Cycles):
         for stable, label in ((False, "unstable cycle"), (True, "stable cycle")):

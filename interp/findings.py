@@ -7,11 +7,14 @@ from typing import TypeVar
 
 import numpy as np
 
+from analyses.maps.basins import Basins
 from analyses.maps.certificates import Certificates
 from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
 from analyses.maps.geometry import LinearGeometry
+from analyses.maps.kicks import MinimalKicks
 from analyses.maps.lyapunov import LyapunovSpectrum
+from analyses.maps.slow_points import SlowPoints
 from analyses.maps.transitions import Transitions
 from analyses.result import Outcome, Result, counted
 from analyses.trajectories.stream_geometry import StreamGeometry
@@ -34,6 +37,10 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
         sentences.append(cycle_sentence(cycles, proofs))
     if table is not None and len(table.targets) > 1:
         sentences.append(mechanism_sentence(table))
+    for kind, head in ((Basins, "Basins"), (MinimalKicks, "Smallest kicks"), (SlowPoints, "Slow points")):
+        found = _first(results, kind)
+        if found is not None:
+            sentences.append(f"{head}: {found.summary()}.")
     if spectrum is not None:
         sentences.append(exponent_sentence(spectrum))
     if portrait is not None:

@@ -9,16 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from analyses.maps.basins import basins, plane_basins
 from analyses.maps.certificates import certify
-from analyses.maps.cycles import find_cycles
-from analyses.maps.fixed_points import find_fixed_points
+from analyses.maps.cycles import Cycles, find_cycles
+from analyses.maps.fixed_points import FixedPoints, find_fixed_points
 from analyses.maps.geometry import linear_geometry
 from analyses.maps.index import index_sum
 from analyses.maps.jacobian_spectra import jacobian_spectra
+from analyses.maps.kicks import minimal_kicks
 from analyses.maps.lyapunov import lyapunov_spectrum
+from analyses.maps.slow_points import find_slow_points
 from analyses.maps.stability import classify
 from analyses.maps.transitions import transitions
-from analyses.trajectories.stream_geometry import stream_geometry
+from analyses.result import Outcome
+from analyses.trajectories.stream_geometry import StreamGeometry, stream_geometry
 from hooks.contract import check_dynamics, check_replay
 from hooks.dynamics import Dynamics, rollout
 from hooks.errors import InputError
@@ -28,6 +32,8 @@ from interp.journal import Journal
 from interp.network import Network, load
 from interp.page import Report
 
+WIDEST_PROOF = 512  # units; of wider maps nothing is proved, nor are Jacobians formed
+MOST_MEMORIES = 64  # of which the smallest kicks are sought
 WIDEST_SPECTRUM = 64  # directions of a full Lyapunov spectrum; wider maps get the leading 16
 MOST_PULSES = 16
 
@@ -69,64 +75,15 @@ def recurrent(
     check_dynamics(held, points_seen[:: max(1, len(points_seen) // 8)][:8])
     check_replay(dynamics if trajectory.drives is not None else held, trajectory)
 
-    journal.note(f"{about}portrait", stream_geometry, trajectory)
-    points = journal.note(
-        f"{about}fixed points", find_fixed_points, held, starts, around=trajectory, generator=generator
-    )
-    journal.note(f"{about}stability of the fixed points", classify, points, dt=dynamics.dt)
-    journal.note(f"{about}proofs of the fixed points", certify, held, points.points)
-    journal.note(f"{about}index sum", index_sum, held, points.points)
-
-    near = points_seen[torch.randint(len(points_seen), (starts,), generator=generator).numpy()]
-    noise = torch.randn(near.shape, generator=generator, dtype=torch.float64).numpy() * points_seen.std(axis=0) / 2
-    cycles = journal.note(
-        f"{about}cycles",
-        find_cycles,
-        held,
-        np.concatenate([points.points, near + noise]),
-        periods=periods,
-        generator=generator,
-    )
-    if len(cycles.periods):
-        journal.note(f"{about}stability of the cycles", classify, cycles, dt=dynamics.dt)
-    for k in sorted(set(cycles.periods.tolist())):
-        orbits = cycles.points[cycles.periods == k, 0]
-        journal.note(f"{about}proofs of the {k}-cycles", certify, held, orbits, times=k)
-
-    assert trajectory.lengths is not None
-    ends = trajectory.states[np.arange(len(trajectory.states)), trajectory.lengths - 1][:32]
-    directions = None if dynamics.dim <= WIDEST_SPECTRUM else 16
-    journal.note(
-        f"{about}exponents",
-        lyapunov_spectrum,
-        held,
-        ends,
-        steps=steps,
-        burn_in=max(200, steps // 4),
-        directions=directions,
-    )
-    now = trajectory.pairs()[0]
-    rows = np.linspace(0, len(now) - 1, min(256, len(now))).astype(int) if len(now) else np.zeros(0, dtype=int)
-    drives = None if trajectory.drives is None else trajectory.drives[trajectory.valid[:, 1:]][rows]
-    journal.note(
-        f"{about}slopes along the trajectory",
-        jacobian_spectra,
-        held if drives is None else dynamics,
-        now[rows],
-        drives=drives,
-    )
-
+    portrait = journal.note(f"{about}portrait", stream_geometry, trajectory)
+    points, cycles = _rests(journal, held, trajectory, starts, periods, generator, about)
+    _motion(journal, dynamics, held, trajectory, steps, about)
     memories = [points.points[i : i + 1] for i in np.flatnonzero(points.stable)]
     memories += [cycles.orbit(int(i)) for i in np.flatnonzero(cycles.stable)]
     if memories:
         at = np.stack([orbit[0] for orbit in memories])[:64]
-        journal.note(
-            f"{about}inputs and readout at the memories",
-            linear_geometry,
-            dynamics,
-            at,
-            drive=rest if dynamics.driven else None,
-        )
+        drive = rest if dynamics.driven else None
+        journal.note(f"{about}inputs and readout at the memories", linear_geometry, dynamics, at, drive=drive)
     if memories and pulses:
         journal.note(
             f"{about}transitions",
@@ -137,6 +94,92 @@ def recurrent(
             rest=rest,
             memory_names=memory_names(dynamics, memories),
             pulse_names=tuple(pulses),
+        )
+    _boundaries(journal, held, portrait, memories, starts, about)
+
+
+def _rests(
+    journal: Journal,
+    held: Dynamics,
+    trajectory: Trajectory,
+    starts: int,
+    periods: tuple[int, ...],
+    generator: torch.Generator,
+    about: str,
+) -> tuple[FixedPoints, Cycles]:
+    """Fixed points and cycles, what they are, and what is proved of them; slow points where starts came to rest on none."""
+    provable = held.dim <= WIDEST_PROOF
+    points = journal.note(
+        f"{about}fixed points", find_fixed_points, held, starts, around=trajectory, generator=generator
+    )
+    journal.note(f"{about}stability of the fixed points", classify, points, dt=held.dt)
+    if provable:
+        journal.note(f"{about}proofs of the fixed points", certify, held, points.points)
+        journal.note(f"{about}index sum", index_sum, held, points.points)
+
+    seen = trajectory.points()
+    near = seen[torch.randint(len(seen), (starts,), generator=generator).numpy()]
+    noise = torch.randn(near.shape, generator=generator, dtype=torch.float64).numpy() * seen.std(axis=0) / 2
+    begin = np.concatenate([points.points, near + noise])
+    cycles = journal.note(f"{about}cycles", find_cycles, held, begin, periods=periods, generator=generator)
+    if len(cycles.periods):
+        journal.note(f"{about}stability of the cycles", classify, cycles, dt=held.dt)
+    for k in sorted(set(cycles.periods.tolist())) if provable else ():
+        journal.note(f"{about}proofs of the {k}-cycles", certify, held, cycles.points[cycles.periods == k, :k])
+    if Outcome.STUCK in points.outcomes and provable:
+        stuck = min(starts, 4 * points.outcomes.count(Outcome.STUCK) + 64)
+        journal.note(f"{about}slow points", find_slow_points, held, stuck, around=trajectory, generator=generator)
+    return points, cycles
+
+
+def _motion(
+    journal: Journal, dynamics: Dynamics, held: Dynamics, trajectory: Trajectory, steps: int, about: str
+) -> None:
+    """How fast neighbours part, at rest and along the recorded states."""
+    assert trajectory.lengths is not None
+    ends = trajectory.states[np.arange(len(trajectory.states)), trajectory.lengths - 1][:32]
+    directions = None if dynamics.dim <= WIDEST_SPECTRUM else 16
+    burn_in = max(200, steps // 4)
+    journal.note(
+        f"{about}exponents", lyapunov_spectrum, held, ends, steps=steps, burn_in=burn_in, directions=directions
+    )
+    now = trajectory.pairs()[0]
+    rows = np.linspace(0, len(now) - 1, min(256, len(now))).astype(int) if len(now) else np.zeros(0, dtype=int)
+    drives = None if trajectory.drives is None else trajectory.drives[trajectory.valid[:, 1:]][rows]
+    if dynamics.dim <= WIDEST_PROOF:
+        journal.note(
+            f"{about}slopes along the trajectory",
+            jacobian_spectra,
+            held if drives is None else dynamics,
+            now[rows],
+            drives=drives,
+        )
+
+
+def _boundaries(
+    journal: Journal, held: Dynamics, portrait: StreamGeometry, memories: list[np.ndarray], starts: int, about: str
+) -> None:
+    """How large each basin is, the smallest kick out of it, and where the boundaries cut the portrait's plane."""
+    if held.box is not None and held.box(None) is not None:
+        journal.note(f"{about}basins", basins, held, starts)
+    if not 2 <= len(memories) <= MOST_MEMORIES or held.dim > WIDEST_PROOF:
+        return
+    journal.note(f"{about}smallest kicks", minimal_kicks, held, memories)
+    if portrait.basis.shape[1] >= 2:
+        plane = portrait.basis[:, :2]
+        at = (np.concatenate([*memories, portrait.origin[None]]) - portrait.origin) @ plane
+        low, high = at.min(axis=0), at.max(axis=0)
+        extent = [
+            (float(a - 0.3 * (b - a) - 1e-3), float(b + 0.3 * (b - a) + 1e-3)) for a, b in zip(low, high, strict=True)
+        ]
+        journal.note(
+            f"{about}basins in the portrait's plane",
+            plane_basins,
+            held,
+            memories,
+            basis=plane.T,
+            origin=portrait.origin,
+            extent=(extent[0], extent[1]),
         )
 
 
