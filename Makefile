@@ -23,6 +23,7 @@ slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
 
 bench: $(READY)
+	$(BIN)/python -m benchmarks.exact_fixed_points
 	$(BIN)/python -m benchmarks.fixed_points $(if $(PEER),--peer $(PEER))
 
 $(READY): pyproject.toml constraints.txt
