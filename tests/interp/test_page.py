@@ -192,7 +192,7 @@ def test_sentences_stand_under_the_network_they_are_about(tmp_path):
     sentences = ("Both rest.", "A. It rests.", "tanh. It rests too.", "tanh. Twice.")
     text = Report("two", journal.findings, (), sentences).written(tmp_path).path.read_text(encoding="utf-8")
     words = " ".join(" ".join(Page(text).text).split())
-    assert "Both rest. A It rests. tanh It rests too. Twice." in words
+    assert "Both rest. A : It rests. tanh It rests too. Twice." in words
     assert "<h2>tanh</h2>" in text  # a name is written as it is
 
 
