@@ -23,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Trained networks as dynamical systems: how they work, with a doubt beside every number.",
 )
-OUR_FAULT, BAD_INPUT, CHECK_FAILED, INTERRUPTED = 1, 2, 3, 130
+OUR_FAULT, BAD_INPUT, CHECK_FAILED, OUT_OF_TIME, INTERRUPTED = 1, 2, 3, 4, 130
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the path.")]
 
 
@@ -207,6 +207,10 @@ def _finish(written: Report, as_json: bool) -> None:
         typer.echo(str(written.path))
     if written.failed:
         typer.echo(f"interp: {len(written.failed)} failed or different, the first: {written.failed[0]}", err=True)
+    if written.unfinished:  # what failed may only be unfinished
+        typer.echo(f"interp: out of time, so not whole: {', '.join(written.unfinished)}", err=True)
+        raise typer.Exit(OUT_OF_TIME)
+    if written.failed:
         raise typer.Exit(CHECK_FAILED)
 
 

@@ -22,7 +22,7 @@ from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
 from analyses.maps.stability import Stability
 from analyses.maps.transitions import DEPENDS, NOWHERE, Transitions
-from analyses.result import SCHEMA, Check, Result
+from analyses.result import SCHEMA, Check, Outcome, Result
 from hooks.errors import InputError
 from interp.claims import DIFFERS, Row
 from interp.figures import pictures
@@ -75,6 +75,18 @@ class Report:
             if row.verdict == DIFFERS
         ]
         return tuple(lines)
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Titles of findings whose analysis ran out of time."""
+        return tuple(
+            finding.title
+            for finding in self.findings
+            if any(
+                value is Outcome.OUT_OF_TIME or (isinstance(value, tuple) and Outcome.OUT_OF_TIME in value)
+                for value in vars(finding.result).values()
+            )
+        )
 
     def checks(self) -> list[tuple[str, Check]]:
         """(title, check) of every finding."""

@@ -48,6 +48,8 @@ class Equation:
         (states, gaps, rows) -> the full Newton step.
     stored
         Numbers that the model of one row holds.
+    patience
+        Trials without a fall of |G| by a tenth after which a start is called stuck.
     """
 
     gaps: Callable[[Tensor, Tensor], Tensor]
@@ -55,6 +57,7 @@ class Equation:
     step: Callable[[Model, Tensor], Tensor]
     newton: Callable[[Tensor, Tensor, Tensor], Tensor]
     stored: int
+    patience: int = 30
 
 
 def fixed_point_equation(dynamics: Dynamics, drives: Tensor | None = None) -> Equation:
@@ -93,7 +96,7 @@ def fixed_point_equation(dynamics: Dynamics, drives: Tensor | None = None) -> Eq
     return Equation(
         gaps, krylov, _krylov_step,
         lambda states, G, rows: _krylov_step(krylov(states, G, rows), torch.zeros(len(states)).to(states)),
-        KRYLOV * (dynamics.dim + KRYLOV),
+        KRYLOV * (dynamics.dim + KRYLOV), patience=12,
     )  # fmt: skip
 
 

@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 
 
 def plot_eigenvalues(
-    eigenvalues: Complex[np.ndarray, "found dim"], stable: Bool[np.ndarray, " found"], ax: Axes | None = None
+    eigenvalues: Complex[np.ndarray, "found dim"],
+    stable: Bool[np.ndarray, " found"],
+    ax: Axes | None = None,
+    *,
+    labels: tuple[str, str] = ("of stable points", "of unstable points"),
 ) -> Axes:
     """Eigenvalues in the complex plane against the unit circle, those of stable points filled."""
     ax = axes_or_new(ax)
     turn = np.exp(2j * np.pi * np.linspace(0, 1, 361))
     ax.plot(turn.real, turn.imag, color="0.6", linewidth=1)
     for mask, label, fill in (
-        (stable, "of stable points", "#0072b2"),
-        (~stable, "of unstable points", "none"),
+        (stable, labels[0], "#0072b2"),
+        (~stable, labels[1], "none"),
     ):
         if not mask.any():
             continue

@@ -19,9 +19,9 @@ from hooks.tangent import jacobian, push
 from hooks.watch import Watch
 
 DEGENERATE = 1e-7  # |1 - eigenvalue| below this: the sign of det(I - DF) is not trusted
+ACCELERATED = 60  # steps of Anderson acceleration that a stuck start of a wide map is given
 MOST_FRESH = 4  # times the first number: how far rounds grow that find nothing while the index sum fails
 EDGE = 1e-9  # of the box's width: a coordinate this close to a side touches it
-STAGNANT = 30  # trials without a fall of |G| by a tenth after which a start is called stuck
 WIDEST_SPECTRUM = 256  # units; of wider maps the leading eigenvalues are taken
 LEADING = 16  # of them
 WIDEST_INDEX = (
@@ -185,7 +185,9 @@ def sweeps(
             mark[active] = torch.where(progress, merits[active], mark[active])
             idle[active] = torch.where(progress, 0, idle[active] + 1)
             trials[active] += 1
-            on = (residuals[active] > tolerance) & (idle[active] < STAGNANT) & torch.isfinite(residuals[active])
+            on = (
+                (residuals[active] > tolerance) & (idle[active] < equation.patience) & torch.isfinite(residuals[active])
+            )
             renew = better & on  # the others keep their model, or need none
             if renew.any():
                 for part, new in zip(
@@ -224,14 +226,14 @@ def searched(
             return Outcome.CONVERGED
         if not residual < float("inf"):
             return Outcome.DIVERGED
-        if misses >= STAGNANT:
+        if misses >= equation.patience:
             return Outcome.STUCK
         return Outcome.OUT_OF_STEPS if trials >= method.steps else Outcome.OUT_OF_TIME
 
     states, residuals = sweep.states, sweep.residuals
-    left = torch.nonzero((residuals > tolerance) & (sweep.idle >= STAGNANT))[:, 0]
+    left = torch.nonzero((residuals > tolerance) & (sweep.idle >= equation.patience))[:, 0]
     if starts.shape[1] > WIDEST_DENSE and avoid is None and len(left):
-        tried, sizes = anderson(equation, states[left], left, box=box, tolerance=tolerance, steps=method.steps)
+        tried, sizes = anderson(equation, states[left], left, box=box, tolerance=tolerance, steps=ACCELERATED)
         kept = sizes < residuals[left]
         states[left[kept]], residuals[left[kept]] = tried[kept], sizes[kept]
     rows = zip(residuals.tolist(), sweep.idle.tolist(), sweep.trials.tolist(), strict=True)

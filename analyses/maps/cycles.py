@@ -324,15 +324,16 @@ def _index_check(dynamics: Dynamics, k: int, found: list[Tensor], others: list[T
 
 
 def _stride(dynamics: Dynamics, starts: Tensor) -> float:
-    """Median step over the spread of its orbit, over the starts whose orbits still move after ``SETTLED`` steps."""
+    """Median step over the spread of its orbit, over the starts whose orbits still move as much after ``SETTLED`` steps."""
     orbit = [starts]
     with torch.no_grad():
-        for _ in range(2 * SETTLED):
+        for _ in range(3 * SETTLED):
             orbit.append(dynamics(orbit[-1]))
-    states = torch.stack(orbit[SETTLED:], 1)
-    spread = states.std(dim=1).norm(dim=1)
-    steps = (states[:, 1:] - states[:, :-1]).norm(dim=2).median(1).values
-    moving = torch.isfinite(spread) & (spread > 1e-6 * states.abs().amax((1, 2)).clamp(min=1.0))
+    early, late = (torch.stack(orbit[n * SETTLED : (n + 1) * SETTLED], 1) for n in (1, 2))
+    before, spread = (states.std(dim=1).norm(dim=1) for states in (early, late))
+    steps = (late[:, 1:] - late[:, :-1]).norm(dim=2).median(1).values
+    moving = torch.isfinite(spread) & (spread > 0.5 * before)
+    moving &= spread > 1e-6 * late.abs().amax((1, 2)).clamp(min=1.0)
     return float((steps / spread)[moving].median()) if moving.any() else float("nan")
 
 

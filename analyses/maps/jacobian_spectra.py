@@ -61,7 +61,8 @@ class JacobianSpectra(Result):
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """All eigenvalues against the unit circle."""
-        return plot_eigenvalues(self.eigenvalues, self.radii < 1, ax)
+        labels = ("where all lie inside the circle", "where some lie outside")
+        return plot_eigenvalues(self.eigenvalues, self.radii < 1, ax, labels=labels)
 
 
 def jacobian_spectra(dynamics: Dynamics, states: Any, *, drives: Any = None) -> JacobianSpectra:

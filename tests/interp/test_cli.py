@@ -110,11 +110,12 @@ def test_bad_usage_exits_2_too(run, words, message):
     assert code == 2 and message in err and "Traceback" not in err
 
 
-def test_report_prints_the_page_and_writes_three_files(run, weights):
+def test_report_prints_the_page_and_writes_four_files(run, weights):
     code, out, err = run("report", "gru.pt", "--inputs", "x.npy", "--out", "there", "--seed", 5)
     assert (code, out, err) == (0, "there/report.html\n", "")
     assert sorted(path.name for path in (weights / "there").iterdir()) == [
         "arrays.safetensors",
+        "maps.safetensors",
         "numbers.json",
         "report.html",
     ]
@@ -125,6 +126,30 @@ def test_report_prints_the_page_and_writes_three_files(run, weights):
     assert answer["sentences"][0].startswith("It keeps no memory")
     code, out, _ = run("report", "module.pt", "--trust")
     assert code == 0 and out == "interp-report/module/report.html\n"
+
+
+def test_a_spent_budget_is_exit_4_with_a_page_that_says_so(run, weights):
+    code, out, err = run("report", "gru.pt", "--budget", 1e-6, "--out", "there")
+    assert code == 4 and out == "there/report.html\n"
+    assert "interp: out of time, so not whole: fixed points, " in err
+    assert "ran out of time" in (weights / "there" / "report.html").read_text()
+
+
+def test_verify_proves_a_report_again_and_refuses_a_changed_one(run, weights):
+    assert run("report", "gru.pt", "--out", "there")[0] == 0
+    code, out, err = run("verify", "there/report.html")
+    assert (code, err) == (0, "") and out.startswith("proofs of the fixed points: ")
+    code, out, _ = run("verify", "there", "--json")
+    first = json.loads(out)[0]
+    assert code == 0 and first["confirmed"] == first["claims"] >= 1
+    numbers = json.loads((weights / "there" / "numbers.json").read_text())
+    proofs = next(finding for finding in numbers["findings"] if finding["title"] == "proofs of the fixed points")
+    proofs["radii"]["values"][0] = 1e-17
+    (weights / "there" / "numbers.json").write_text(json.dumps(numbers))
+    code, out, err = run("verify", "there")
+    assert code == 3 and err.endswith("proofs are refused\n")
+    code, _, err = run("verify", "nowhere")
+    assert code == 2 and "no numbers.json" in err
 
 
 def test_a_failed_check_is_exit_3_and_names_the_first(run, monkeypatch):
