@@ -96,7 +96,7 @@ def fixed_point_equation(dynamics: Dynamics, drives: Tensor | None = None) -> Eq
     return Equation(
         gaps, krylov, _krylov_step,
         lambda states, G, rows: _krylov_step(krylov(states, G, rows), torch.zeros(len(states)).to(states)),
-        KRYLOV * (dynamics.dim + KRYLOV), patience=12,
+        KRYLOV * (dynamics.dim + KRYLOV), patience=4,
     )  # fmt: skip
 
 

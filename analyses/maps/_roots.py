@@ -10,7 +10,16 @@ import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 from torch import Tensor
 
-from analyses.maps._equations import ENTRIES, STORED, WIDEST_DENSE, Equation, anderson, fixed_point_equation, polished
+from analyses.maps._equations import (
+    ENTRIES,
+    STORED,
+    WIDEST_DENSE,
+    Equation,
+    anderson,
+    arnoldi,
+    fixed_point_equation,
+    polished,
+)
 from analyses.maps._starts import fresh_starts, trapping_box
 from analyses.result import Check, Outcome
 from hooks.dynamics import Box, Dynamics
@@ -22,8 +31,9 @@ DEGENERATE = 1e-7  # |1 - eigenvalue| below this: the sign of det(I - DF) is not
 ACCELERATED = 60  # steps of Anderson acceleration that a stuck start of a wide map is given
 MOST_FRESH = 4  # times the first number: how far rounds grow that find nothing while the index sum fails
 EDGE = 1e-9  # of the box's width: a coordinate this close to a side touches it
-WIDEST_SPECTRUM = 256  # units; of wider maps the leading eigenvalues are taken
-LEADING = 16  # of them
+WIDEST_SPECTRUM = 128  # units; of wider maps the leading eigenvalues are taken
+LEADING, LEADING_ERROR = 16, 1e-8  # of them; their error, as a share of the largest
+RITZ = 64  # directions of the Krylov space they are sought in first
 WIDEST_INDEX = (
     512  # units; wider maps go without an index sum, which costs a determinant and the eigenvalues of a point
 )
@@ -105,7 +115,8 @@ def find_roots(
     landed = group.clone()
     counted = box is not None and drives is None and dynamics.dim <= WIDEST_INDEX
     extra, total = 0, index_total(dynamics, roots) if counted else None
-    drawn_in, count = box if box is not None else within, max(256, len(starts) // 2)
+    drawn_in = box if box is not None else within
+    count = least = max(256, len(starts) // (2 if dynamics.dim <= WIDEST_DENSE else 4))
     for _ in range(rounds if drawn_in is not None and drives is None and (counted or box is None) else 0):
         assert drawn_in is not None
         fresh = fresh_starts(dynamics, drawn_in, roots, count, generator, traps=box is not None)
@@ -124,7 +135,7 @@ def find_roots(
         if len(roots) == before and total in (1.0, None):
             break
         if len(roots) == before:  # one is missing and hard to reach
-            count = min(2 * count, MOST_FRESH * max(256, len(starts) // 2))
+            count = min(2 * count, MOST_FRESH * least)
 
     order = hits.argsort(descending=True, stable=True)
     rank = torch.empty_like(order)
@@ -266,7 +277,10 @@ def distinct(
 
 
 def indices(dynamics: Dynamics, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """(sign det(I - DF), smallest |1 - eigenvalue|) of each fixed point; sign 0 where it is degenerate or on the box's edge."""
+    """(sign det(I - DF), smallest |1 - eigenvalue| or a lower bound of it) of each fixed point.
+
+    The sign is 0 where the point is degenerate or on the edge of the box.
+    """
     parts = torch.arange(len(points), device=points.device).split(max(1, ENTRIES // dynamics.dim**2))
     found = [indices_of(jacobian(dynamics, points[part]), points[part], trapping_box(dynamics)) for part in parts]
     return np.concatenate([signs for signs, _ in found] or [np.zeros(0, dtype=np.int64)]), np.concatenate(
@@ -281,8 +295,13 @@ def indices_of(slopes: Tensor, points: Tensor, box: Box | None) -> tuple[np.ndar
     of a silent ReLU unit are.
     """
     matrices = slopes.double().cpu().numpy()
-    signs = np.linalg.slogdet(np.eye(matrices.shape[-1]) - matrices)[0]
-    margins = np.abs(1 - np.linalg.eigvals(matrices)).min(axis=1, initial=np.inf)
+    A = np.eye(matrices.shape[-1]) - matrices
+    signs = np.linalg.slogdet(A)[0]
+    if A.shape[-1] <= WIDEST_DENSE:
+        margins = np.abs(1 - np.linalg.eigvals(matrices)).min(axis=1, initial=np.inf)
+    else:  # the smallest singular value bounds it from below, and the norm of the inverse that: seven times faster
+        inverse = torch.linalg.inv_ex(torch.as_tensor(A)).inverse
+        margins = np.nan_to_num(1 / torch.linalg.matrix_norm(inverse).numpy(), nan=0.0)
     trusted = margins > DEGENERATE
     if box is not None:
         low, high = box
@@ -316,27 +335,48 @@ def sorted_eigenvalues(slopes: Tensor) -> np.ndarray:
 
 def eigenvalues_at(dynamics: Dynamics, points: Tensor, drives: Tensor | None = None) -> np.ndarray:
     """(found, kept) eigenvalues of DF at points, largest modulus first: all up to ``WIDEST_SPECTRUM`` units, else the
-    ``LEADING`` ones by ARPACK from ``push`` alone, NaN where that did not converge to 1e-10 of their size."""
+    ``LEADING`` ones from ``push`` alone, to 1e-8 of the largest, NaN where that was not reached."""
     if dynamics.dim <= WIDEST_SPECTRUM:
         parts = torch.arange(len(points), device=points.device).split(max(1, ENTRIES // dynamics.dim**2))
         rows = [sorted_eigenvalues(jacobian(dynamics, points[p], None if drives is None else drives[p])) for p in parts]
         return np.concatenate([*rows, np.zeros((0, dynamics.dim), dtype=np.complex128)])
     values = np.full((len(points), LEADING), np.nan, dtype=np.complex128)
-    first = np.random.default_rng(0).standard_normal(dynamics.dim)
-    for row, point in enumerate(points):
+    for part in torch.arange(len(points), device=points.device).split(max(1, ENTRIES // (RITZ * dynamics.dim))):
+        own = None if drives is None else drives[part]
+        values[part.cpu().numpy()] = _leading(dynamics, points[part], own)
+    return values
+
+
+def _leading(dynamics: Dynamics, points: Tensor, drives: Tensor | None) -> np.ndarray:
+    """Ritz values of one batched Arnoldi run from a fixed vector; ARPACK, point by point, where their residuals are too large
+    or the Krylov space ended, as it does where eigenvalues are multiple."""
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(dynamics.dim, generator=generator, dtype=torch.float64).to(points)
+    _, H = arnoldi(
+        lambda v: push(dynamics, points, v[..., None], drives)[1][..., 0], first.expand(len(points), -1), RITZ
+    )
+    ritz, y = np.linalg.eig(H[:, :RITZ].double().cpu().numpy())
+    order = np.argsort(-np.abs(ritz), axis=1, kind="stable")[:, :LEADING]
+    found = np.take_along_axis(ritz, order, 1).astype(np.complex128)
+    last = np.abs(np.take_along_axis(y[:, -1], order, 1))
+    residuals = H[:, RITZ, RITZ - 1].double().cpu().numpy()[:, None] * last
+    ended = (H.diagonal(-1, 1, 2)[:, :RITZ] == 0).any(1).cpu().numpy()
+    loose = (residuals > LEADING_ERROR * np.abs(found).max(axis=1, keepdims=True)).any(axis=1)
+    for row in np.flatnonzero(loose | ended):
         drive = None if drives is None else drives[row : row + 1]
 
-        def times(v: np.ndarray, point: Tensor = point, drive: Tensor | None = drive) -> np.ndarray:
+        def times(v: np.ndarray, point: Tensor = points[row : row + 1], drive: Tensor | None = drive) -> np.ndarray:
             tangent = torch.as_tensor(v.reshape(1, -1, 1)).to(point)
-            return push(dynamics, point[None], tangent, drive)[1].double().cpu().numpy().ravel()
+            return push(dynamics, point, tangent, drive)[1].double().cpu().numpy().ravel()
 
         operator = LinearOperator((dynamics.dim, dynamics.dim), matvec=times, dtype=np.float64)
         try:
-            found = eigs(operator, k=LEADING, v0=first, tol=1e-10, return_eigenvectors=False)
+            exact = eigs(operator, k=LEADING, v0=first.cpu().numpy(), tol=LEADING_ERROR, return_eigenvectors=False)
         except ArpackNoConvergence as error:
-            found = error.eigenvalues
-        values[row, : len(found)] = _by_modulus(found[None])[0]
-    return values
+            exact = error.eigenvalues
+        found[row] = np.nan
+        found[row, : len(exact)] = exact
+    return _by_modulus(found)
 
 
 def _by_modulus(values: np.ndarray) -> np.ndarray:

@@ -44,7 +44,7 @@ class FixedPoints(Result):
     residuals : (found,)
         |F(x) - x|, 2-norm.
     eigenvalues : (found, kept) complex
-        Of the Jacobian, largest modulus first: all of them up to 256 units, the 16 leading ones beyond.
+        Of the Jacobian, largest modulus first: all of them up to 128 units, the 16 leading ones beyond.
     drives : (found, inputs)
         The drive each point rests under, when starts came with drives of their own; else no columns.
     hits : (found,)

@@ -34,7 +34,7 @@ class IndexSum(Result):
     indices : (found,)
         +1 or -1; 0 for a degenerate point, whose sign is not trusted, and for one on the boundary of the box.
     margins : (found,)
-        Smallest |1 - eigenvalue|: how far from degenerate.
+        Smallest |1 - eigenvalue|: how far from degenerate. Beyond 48 units a lower bound of it, 1 / |(I - DF)^-1|.
     times
         The sum is over fixed points of the map iterated this often.
     boxed
