@@ -29,7 +29,7 @@ from hooks.errors import InputError
 from hooks.trajectory import Trajectory
 from interp.findings import account
 from interp.journal import Journal
-from interp.network import Network, load
+from interp.network import load
 from interp.page import Report
 
 WIDEST_PROOF = 512  # units; of wider maps nothing is proved, nor are Jacobians formed
@@ -251,7 +251,7 @@ def report(
     inputs : (runs, steps, inputs) or (steps, inputs) float
         Data that drive the network. Without them zero is held, and the page says so.
     out
-        Folder for report.html, numbers.json and arrays.safetensors; ``interp-report/<name>`` when left out.
+        Folder for report.html, numbers.json, arrays.safetensors and maps.safetensors; ``interp-report/<name>`` when left out.
     seed
         Of every draw.
     budget
@@ -267,11 +267,7 @@ def report(
     LoadError, InputError, ContractError
         When the source is not a network, the inputs do not fit it, or its step is not a map.
     """
-    network = (
-        source
-        if isinstance(source, Network)
-        else load(source, model=model, kwargs=kwargs, relu=relu, nonlinearity=nonlinearity, leak=leak, trust=trust)
-    )
+    network = load(source, model=model, kwargs=kwargs, relu=relu, nonlinearity=nonlinearity, leak=leak, trust=trust)
     dynamics = network.dynamics(device=device)
     driving = None if inputs is None else driving_inputs(dynamics, inputs)
     trajectory, notes = visited(dynamics, network.initial_state, driving, seed)
@@ -328,7 +324,8 @@ def visited(
     """States the network visits, under its inputs or at rest, and what was assumed to get them."""
     if inputs is not None:
         start = np.zeros(dynamics.dim) if initial is None else initial
-        return rollout(dynamics, np.tile(start, (len(inputs), 1)), drives=inputs), ()
+        note = "The portrait is along the inputs; fixed points, cycles, basins and exponents are those with the drive at zero."
+        return rollout(dynamics, np.tile(start, (len(inputs), 1)), drives=inputs), (note,)
     held = dynamics.hold(np.zeros(dynamics.inputs)) if dynamics.driven else dynamics
     generator = torch.Generator().manual_seed(seed)
     box = None if held.box is None else held.box(None)

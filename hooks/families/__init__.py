@@ -1,9 +1,10 @@
 """One function a family: network -> Dynamics; and paths, one-parameter families of them."""
 
+from hooks.families.leaky_rate import LeakyRate, dale, low_rank
 from hooks.families.path import along_drive, along_weights
 from hooks.families.piecewise_linear import PiecewiseLinear
 from hooks.families.rebuilt import rebuilt
-from hooks.families.recurrent import LeakyRate, dale, low_rank, recurrent
+from hooks.families.recurrent import recurrent
 from hooks.families.stepped import stepped
 
 __all__ = [

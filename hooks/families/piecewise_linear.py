@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 from hooks.dynamics import Dynamics, TensorLike, digest
 from hooks.errors import InputError
-from hooks.families.recurrent import times
+from hooks.families._parts import times
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from hooks.dynamics import Dynamics
 from hooks.errors import LoadError
+from hooks.families.leaky_rate import LeakyRate
 from hooks.families.piecewise_linear import PiecewiseLinear
-from hooks.families.recurrent import GATES, Layer, LeakyRate, stacked
+from hooks.families.recurrent import GATES, Layer, stacked
 
 
 def rebuilt(weights: Mapping[str, Tensor | str | int]) -> Dynamics:

@@ -1,11 +1,10 @@
-"""Recurrent networks as maps: torch's RNN, GRU and LSTM layers and cells, and leaky rate networks.
+"""Recurrent networks as maps: torch's RNN, GRU and LSTM layers and cells.
 
 State: the h of all layers side by side; for an LSTM the h of all layers, then the c of all layers (torch's order).
 Drive: the input vector at that step. Steps are written in plain torch operations, so that they run on tensors, on
 tangents and on enclosures alike; they agree with the fused module to rounding (tests/hooks/families).
 
-Equations: those of torch.nn.RNN, GRU and LSTM (gates stacked r, z, n and i, f, g, o); for leaky rate networks
-r' = (1 - a) r + a phi(W r + W_in x + b).
+Equations: those of torch.nn.RNN, GRU and LSTM (gates stacked r, z, n and i, f, g, o).
 """
 
 from __future__ import annotations
@@ -21,18 +20,10 @@ from torch.nn.functional import linear
 
 from hooks.dynamics import Box, Dynamics, TensorLike, digest
 from hooks.errors import InputError
+from hooks.families._parts import NONLINEARITIES, relu_ceiling, times
 
 Cell = Literal["tanh", "relu", "gru", "lstm"]
 GATES = {"tanh": 1, "relu": 1, "gru": 3, "lstm": 4}
-NONLINEARITIES: Mapping[
-    str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor], tuple[float, float]]
-] = {
-    # name: (phi, its slope from (input, output), its range)
-    "tanh": (torch.tanh, lambda _, after: 1 - after * after, (-1.0, 1.0)),
-    "relu": (torch.relu, lambda before, _: (before > 0).to(before.dtype), (0.0, float("inf"))),
-    "sigmoid": (torch.sigmoid, lambda _, after: after * (1 - after), (0.0, 1.0)),
-    "softplus": (nn.functional.softplus, lambda before, _: torch.sigmoid(before), (0.0, float("inf"))),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,165 +190,6 @@ def weights(module: nn.Module) -> tuple[Cell, list[Layer]]:
     return cell, layers
 
 
-@dataclass(frozen=True, eq=False)
-class LeakyRate:
-    """A leaky rate network r' = (1 - a) r + a phi(W r + W_in x + b).
-
-    Parameters
-    ----------
-    W : (units, units)
-        Recurrent weights as they act; see ``dale`` and ``low_rank`` for constrained ones.
-    W_in : (units, inputs)
-    b : (units,)
-    leak : () or (units,)
-        a = dt / tau, in (0, 1]: one for all units, or each its own.
-    nonlinearity
-        tanh, relu, sigmoid or softplus.
-    W_out, b_out
-        Linear readout, (outputs, units) and (outputs,).
-
-    Raises
-    ------
-    InputError
-        For an unknown nonlinearity, shapes that do not fit one another, or a leak outside (0, 1].
-    """
-
-    W: Tensor
-    W_in: Tensor
-    b: Tensor
-    leak: Tensor
-    nonlinearity: str = "tanh"
-    W_out: Tensor | None = None
-    b_out: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        if self.nonlinearity not in NONLINEARITIES:
-            raise InputError(f"the nonlinearity is one of {', '.join(NONLINEARITIES)}, not {self.nonlinearity!r}")
-        units = self.W.shape[0] if self.W.ndim else 1
-        kinds: dict[str, tuple[int | str, ...]] = {
-            "W": (units, units),
-            "W_in": (units, "inputs"),
-            "b": (units,),
-            "W_out": ("outputs", units),
-        }
-        if self.W_out is not None and self.W_out.ndim:
-            kinds["b_out"] = (len(self.W_out),)
-        for name, shape in kinds.items():
-            value = getattr(self, name)
-            fits = value is None or (
-                value.ndim == len(shape)
-                and all(isinstance(n, str) or n == m for n, m in zip(shape, value.shape, strict=True))
-            )
-            if not fits:
-                said = f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
-                raise InputError(f"{name} has shape {tuple(value.shape)}; {units} units need {said}")
-        leak = torch.as_tensor(self.leak, dtype=self.W.dtype)
-        if leak.shape not in ((), (units,)) or not ((leak > 0) & (leak <= 1)).all():
-            raise InputError(
-                f"the leak a = dt / tau lies in (0, 1], one number or one for each of {units} units; {leak} came"
-            )
-        object.__setattr__(self, "leak", leak)
-
-    def dynamics(self, *, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
-        """The network as a driven map of its rates, dim = units; autonomous when W_in has no columns."""
-        W, W_in, b, a = (
-            w.detach().to(dtype=dtype, device=device, copy=True) for w in (self.W, self.W_in, self.b, self.leak)
-        )
-        phi, slope, (low, high) = NONLINEARITIES[self.nonlinearity]
-        keep = 1 - a
-
-        def entering(drive: Tensor | None) -> Tensor:
-            return b if drive is None else linear(drive, W_in, b)
-
-        def step(states: TensorLike, drive: Tensor | None) -> TensorLike:
-            return keep * states + a * phi(linear(states, W) + entering(drive))
-
-        def push(states: Tensor, tangents: Tensor, drive: Tensor | None) -> tuple[Tensor, Tensor]:
-            before = linear(states, W) + entering(drive)
-            after = phi(before)
-            gain = a * slope(before, after)
-            return keep * states + a * after, _rows(keep, states) * tangents + gain[..., None] * times(W, tangents)
-
-        def jacobian(states: Tensor, drive: Tensor | None) -> Tensor:
-            before = linear(states, W) + entering(drive)
-            return (a * slope(before, phi(before)))[..., None] * W + torch.diag(keep.expand(len(W)))
-
-        def box(drive: Tensor | None) -> Box | None:
-            if self.nonlinearity != "relu":
-                return None if high == float("inf") else (torch.full_like(b, low), torch.full_like(b, high))
-            top = _relu_ceiling(W, entering(drive))
-            return None if top is None else (torch.zeros_like(top), top)
-
-        readout = None
-        if self.W_out is not None:
-            W_out = self.W_out.detach().to(dtype=dtype, device=device, copy=True)
-            b_out = W_out.new_zeros(len(W_out)) if self.b_out is None else self.b_out.detach().to(W_out)
-            readout = lambda states: linear(states, W_out, b_out)  # noqa: E731
-        return Dynamics(
-            step=step,
-            dim=len(W),
-            name=f"leaky rate network ({self.nonlinearity}), {len(W)} units",
-            driven=W_in.shape[1] > 0,
-            inputs=W_in.shape[1],
-            dtype=dtype,
-            device=device,
-            jacobian=jacobian,
-            push=push,
-            readout=readout,
-            box=box,
-            fingerprint=digest(self.nonlinearity, W, W_in, b, a, self.W_out, self.b_out),
-            weights={"family": "leaky rate", **_given(self)},
-        )
-
-
-def dale(W: Float[Tensor, "units units"], signs: Float[Tensor, "*signs"]) -> Float[Tensor, "units units"]:
-    """Recurrent weights under Dale's law: |W| times the sign of the sending unit, column by column.
-
-    Parameters
-    ----------
-    W : (units, units)
-    signs : (units,)
-        +1 for an excitatory unit, -1 for an inhibitory one.
-
-    Raises
-    ------
-    InputError
-        For any other sign, or when there is not one for each unit.
-    """
-    if signs.shape != (W.shape[1],) or not (signs.abs() == 1).all():
-        raise InputError(
-            f"each of the {W.shape[1]} units is excitatory (+1) or inhibitory (-1), but {signs.tolist()} came"
-        )
-    return W.abs() * signs
-
-
-def low_rank(m: Float[Tensor, "*m"], n: Float[Tensor, "*n"]) -> Float[Tensor, "units units"]:
-    """Recurrent weights m n^T / units of a low-rank network (Mastrogiuseppe and Ostojic, Neuron 2018).
-
-    Parameters
-    ----------
-    m, n : (units, rank)
-
-    Raises
-    ------
-    InputError
-        When the two have not the same shape.
-    """
-    if m.ndim != 2 or m.shape != n.shape:
-        raise InputError(f"m and n have one shape (units, rank), but {tuple(m.shape)} and {tuple(n.shape)} came")
-    return m @ n.mT / len(m)
-
-
-def times(W: Tensor, tangents: Tensor) -> Tensor:
-    """W times every direction of (..., units, directions) as one matrix product, 2 to 6 times faster than one a row."""
-    return (tangents.mT @ W.mT).mT
-
-
-def _given(network: Any) -> dict[str, Tensor | str | int]:
-    """The fields of a network's dataclass that are not None."""
-    return {name: value for name, value in vars(network).items() if value is not None}
-
-
 def _weights_of(readout: nn.Linear | None) -> tuple[Tensor, ...]:
     return () if readout is None else tuple(readout.parameters())
 
@@ -366,11 +198,6 @@ def _linear_readout(readout: nn.Linear, where: slice, dtype: torch.dtype, device
     W = readout.weight.detach().to(dtype=dtype, device=device, copy=True)
     b = None if readout.bias is None else readout.bias.detach().to(dtype=dtype, device=device, copy=True)
     return lambda states: linear(states[..., where], W, b)
-
-
-def _rows(gain: Tensor, states: Tensor) -> Tensor:
-    """A per-unit gain made to multiply tangents (batch, units, directions)."""
-    return gain.expand(states.shape[-1])[:, None]
 
 
 def _step_rnn(phi: Callable[[Tensor], Tensor]) -> Any:
@@ -479,7 +306,7 @@ def _box(cell: Cell, layers: list[Layer], drive: Tensor) -> Box | None:
         W, b = layer.W_x, layer.b_x + layer.b_h
         most = W.clamp(min=0) @ high + W.clamp(max=0) @ low + b
         if cell == "relu":
-            top = _relu_ceiling(layer.W_h, most)
+            top = relu_ceiling(layer.W_h, most)
             if top is None:
                 return None
             low, high = torch.zeros_like(top), top
@@ -496,13 +323,4 @@ def _box(cell: Cell, layers: list[Layer], drive: Tensor) -> Box | None:
     return torch.cat([*lows, *(-c for c in cells)]), torch.cat([*highs, *cells])
 
 
-def _relu_ceiling(W: Tensor, most: Tensor) -> Tensor | None:
-    """u >= relu(W x + most) for every x in [0, u], or None: u = (I - W+)^-1 relu(most), W+ the positive part."""
-    positive = W.clamp(min=0)
-    if torch.linalg.eigvals(positive).abs().max() >= 1 - 1e-6:
-        return None
-    top = torch.linalg.solve(torch.eye(len(W)).to(W) - positive, most.clamp(min=0) + 1e-9)
-    return top * (1 + 1e-9) if (positive @ top + most <= top).all() and (top >= 0).all() else None
-
-
-__all__ = ["GATES", "NONLINEARITIES", "LeakyRate", "dale", "low_rank", "recurrent", "times", "weights"]
+__all__ = ["GATES", "recurrent", "stacked", "weights"]

@@ -77,7 +77,7 @@ def test_inputs_drive_it_and_pulses_are_taken_from_them(tmp_path):
     inputs = rng.choice([-2.0, 0.0, 2.0], p=[0.1, 0.8, 0.1], size=(5, 40, 1))
     written = report(latch(), inputs=inputs, out=tmp_path)
     assert of_kind(written, Transitions).pulse_names == ("+2 on 1", "-2 on 1")
-    assert written.provenance["notes"] == ""  # nothing was assumed
+    assert written.provenance["notes"].endswith("exponents are those with the drive at zero.")
     assert report(latch(), inputs=inputs[0], out=tmp_path).failed == ()
 
 
