@@ -335,7 +335,7 @@ def sorted_eigenvalues(slopes: Tensor) -> np.ndarray:
 
 def eigenvalues_at(dynamics: Dynamics, points: Tensor, drives: Tensor | None = None) -> np.ndarray:
     """(found, kept) eigenvalues of DF at points, largest modulus first: all up to ``WIDEST_SPECTRUM`` units, else the
-    ``LEADING`` ones from ``push`` alone, to 1e-8 of the largest, NaN where that was not reached."""
+    ``LEADING`` ones from ``push`` alone: the first, and all outside the unit circle, to 1e-8 of it, the others roughly."""
     if dynamics.dim <= WIDEST_SPECTRUM:
         parts = torch.arange(len(points), device=points.device).split(max(1, ENTRIES // dynamics.dim**2))
         rows = [sorted_eigenvalues(jacobian(dynamics, points[p], None if drives is None else drives[p])) for p in parts]
@@ -348,8 +348,11 @@ def eigenvalues_at(dynamics: Dynamics, points: Tensor, drives: Tensor | None = N
 
 
 def _leading(dynamics: Dynamics, points: Tensor, drives: Tensor | None) -> np.ndarray:
-    """Ritz values of one batched Arnoldi run from a fixed vector; ARPACK, point by point, where their residuals are too large
-    or the Krylov space ended, as it does where eigenvalues are multiple."""
+    """Ritz values of one batched Arnoldi run from a fixed vector.
+
+    ARPACK takes over, point by point, where the residual of the largest one, or of one that may lie outside the unit circle, is
+    too large, and where the Krylov space ended, as it does where eigenvalues are multiple.
+    """
     generator = torch.Generator().manual_seed(0)
     first = torch.randn(dynamics.dim, generator=generator, dtype=torch.float64).to(points)
     _, H = arnoldi(
@@ -361,8 +364,9 @@ def _leading(dynamics: Dynamics, points: Tensor, drives: Tensor | None) -> np.nd
     last = np.abs(np.take_along_axis(y[:, -1], order, 1))
     residuals = H[:, RITZ, RITZ - 1].double().cpu().numpy()[:, None] * last
     ended = (H.diagonal(-1, 1, 2)[:, :RITZ] == 0).any(1).cpu().numpy()
-    loose = (residuals > LEADING_ERROR * np.abs(found).max(axis=1, keepdims=True)).any(axis=1)
-    for row in np.flatnonzero(loose | ended):
+    loose = residuals > LEADING_ERROR * np.abs(found).max(axis=1, keepdims=True)
+    doubtful = (loose & (np.abs(found) + residuals >= 1)).any(axis=1) | loose[:, 0]
+    for row in np.flatnonzero(doubtful | ended):
         drive = None if drives is None else drives[row : row + 1]
 
         def times(v: np.ndarray, point: Tensor = points[row : row + 1], drive: Tensor | None = drive) -> np.ndarray:

@@ -44,7 +44,8 @@ class FixedPoints(Result):
     residuals : (found,)
         |F(x) - x|, 2-norm.
     eigenvalues : (found, kept) complex
-        Of the Jacobian, largest modulus first: all of them up to 128 units, the 16 leading ones beyond.
+        Of the Jacobian, largest modulus first: all of them up to 128 units; beyond, 16 leading ones, of which the first
+        and those outside the unit circle are good to 1e-8 and the others rough.
     drives : (found, inputs)
         The drive each point rests under, when starts came with drives of their own; else no columns.
     hits : (found,)
@@ -72,7 +73,7 @@ class FixedPoints(Result):
     @property
     def stable(self) -> np.ndarray:
         """(found,) bool: every eigenvalue inside the unit circle."""
-        return np.abs(self.eigenvalues).max(axis=1, initial=0) < 1
+        return np.abs(self.eigenvalues[:, :1]).max(axis=1, initial=0) < 1
 
     def summary(self) -> str:
         """How many starts converged, onto what, and what the others did."""
