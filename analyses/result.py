@@ -24,7 +24,7 @@ class Outcome(Enum):
     """How a run, or one start of it, ended; the value is the sentence shown to the reader."""
 
     CONVERGED = "reached the tolerance"
-    STUCK = "came to rest where the map moves slowly, not on a fixed point"
+    STUCK = "came to rest where the speed falls no further, off every fixed point"
     OUT_OF_STEPS = "ran out of steps"
     OUT_OF_TIME = "ran out of time"
     DIVERGED = "left every bound"

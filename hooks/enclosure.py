@@ -101,6 +101,23 @@ class Enclosure:
     def shape(self) -> torch.Size:
         return self.value.mid.shape
 
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def dim(self) -> int:
+        return len(self.shape)
+
+    def size(self, axis: int | None = None) -> Any:
+        return self.shape if axis is None else self.shape[axis]
+
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Enclosure, ...]:
+        """Equal parts along the unit axis."""
+        width = -(-self.shape[1] // chunks) if self.ndim == 2 else 0
+        if dim not in (-1, 1) or not width:
+            raise EnclosureError("chunk is bounded along the unit axis only")
+        return tuple(self[:, start : start + width] for start in range(0, self.shape[1], width))
+
     def __len__(self) -> int:
         return len(self.value.mid)
 
@@ -316,6 +333,27 @@ def _joined(parts: Any, dim: int, join: Callable[..., Tensor], name: str) -> Enc
     )  # fmt: skip
 
 
+def _rnn_cell(phi: Callable[[Enclosure], Enclosure]) -> Callable[..., Enclosure]:
+    def cell(x: Tensor, h: Enclosure, W_x: Tensor, W_h: Tensor, b_x: Any = None, b_h: Any = None) -> Enclosure:
+        return phi(_linear(h, W_h, b_h) + torch.nn.functional.linear(x, W_x, b_x))
+
+    return cell
+
+
+def _gru_cell(x: Tensor, h: Enclosure, W_x: Tensor, W_h: Tensor, b_x: Any = None, b_h: Any = None) -> Enclosure:
+    r_x, z_x, n_x = torch.nn.functional.linear(x, W_x, b_x).chunk(3, -1)
+    r_h, z_h, n_h = _linear(h, W_h, b_h).chunk(3, -1)
+    n = _tanh(_sigmoid(r_h + r_x) * n_h + n_x)
+    return n + _sigmoid(z_h + z_x) * (h - n)
+
+
+def _lstm_cell(x: Tensor, state: Any, W_x: Tensor, W_h: Tensor, b_x: Any = None, b_h: Any = None) -> Any:
+    h, c = state
+    i, f, g, o = (_linear(h, W_h, b_h) + torch.nn.functional.linear(x, W_x, b_x)).chunk(4, -1)
+    c = _sigmoid(f) * c + _sigmoid(i) * _tanh(g)
+    return _sigmoid(o) * _tanh(c), c
+
+
 def _swapped(rule: Callable[[Enclosure, Any], Enclosure]) -> Callable[[Any, Any], Enclosure]:
     return lambda first, second: rule(first, second) if isinstance(first, Enclosure) else rule(second, first)
 
@@ -332,6 +370,7 @@ RULES: Mapping[str, Callable[..., Any]] = {
     "silu": lambda state, **_: state * _sigmoid(state), "square": lambda state: state * state,
     "pow": Enclosure.__pow__, "__pow__": Enclosure.__pow__, "matmul": Enclosure.__matmul__,
     "__matmul__": Enclosure.__matmul__, "cat": _cat, "stack": _stack, "sum": _sum,
+    "rnn_tanh_cell": _rnn_cell(_tanh), "rnn_relu_cell": _rnn_cell(_relu), "gru_cell": _gru_cell, "lstm_cell": _lstm_cell,
     "add": _ADD, "mul": _MUL, "sub": _sub, "neg": Enclosure.__neg__, "div": Enclosure.__truediv__,
     "__add__": _ADD, "__radd__": _ADD, "__mul__": _MUL, "__rmul__": _MUL, "__sub__": _sub,
     "__rsub__": lambda first, second: second - first, "rsub": lambda first, second: second - first,

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hooks.dynamics import Dynamics, digest
+from hooks.dynamics import Dynamics, TensorLike, digest
 from hooks.errors import InputError
 
 
@@ -50,7 +50,7 @@ def stepped(
     dim, inputs = widths
     twin = copy.deepcopy(module).to(dtype=dtype, device=device).eval().requires_grad_(False)
 
-    def step(states: Tensor, drive: Tensor) -> Tensor:
+    def step(states: TensorLike, drive: Tensor) -> TensorLike:
         answer: Any = twin(drive.expand(len(states), inputs), states if parts == 1 else states.chunk(parts, -1))
         if parts == 1:
             return answer[1] if isinstance(answer, tuple) else answer

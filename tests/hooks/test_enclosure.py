@@ -7,10 +7,12 @@ import pytest
 import torch
 from torch import nn
 
+from analyses.maps.certificates import certify
+from analyses.maps.fixed_points import find_fixed_points
 from hooks.dynamics import Dynamics
 from hooks.enclosure import EPS, ULPS, Ball, enclose, log_one_plus_exp
 from hooks.errors import EnclosureError
-from hooks.families import LeakyRate, PiecewiseLinear, recurrent
+from hooks.families import LeakyRate, PiecewiseLinear, recurrent, stepped
 from hooks.tangent import jacobian
 from tests.known import henon
 
@@ -109,6 +111,33 @@ def test_elementary_functions_stay_within_the_assumed_rounding():
         for function, exact in ((torch.sin, mpmath.sin), (torch.cos, mpmath.cos)):
             for point, value in zip(points.tolist(), function(points).tolist(), strict=True):
                 assert abs(exact(mpmath.mpf(point)) - mpmath.mpf(value)) <= ULPS * EPS
+
+
+class Leaky(nn.Module):
+    """A cell of torch's inside a step of the user's."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.cell, self.hidden_size, self.input_size = cell, cell.hidden_size, cell.input_size
+
+    def forward(self, x, h):
+        if isinstance(self.cell, nn.LSTMCell):
+            after, kept = self.cell(x, (h, 0.5 * h))
+            return 0.5 * h + 0.25 * after + 0.25 * kept
+        return 0.7 * h + 0.3 * self.cell(x, h)
+
+
+@pytest.mark.parametrize("cell", [nn.GRUCell, nn.RNNCell, nn.LSTMCell, lambda *n: nn.RNNCell(*n, nonlinearity="relu")])
+def test_torch_cells_inside_a_step_of_ones_own_are_bounded_and_proved(cell):
+    """Bounds at points hold the step and its Jacobian to rounding, and a rest of the whole step is proved."""
+    held = stepped(seeded(lambda: Leaky(cell(2, 4)))).hold([0.5, -0.5])
+    states = some(5, 4)
+    bounds = enclose(held, states, torch.zeros_like(states))
+    assert ((bounds.value.mid - held(states)).abs() <= bounds.value.rad + 1e-14).all()
+    assert ((bounds.slope.mid - jacobian(held, states)).abs() <= bounds.slope.rad + 1e-13).all()
+    assert bounds.slope.rad.max() < 1e-12
+    found = find_fixed_points(held, states)
+    assert len(found.points) and certify(held, found.points).proved.all()
 
 
 def test_slopes_of_saturating_units_stay_in_their_range_however_wide_the_box():

@@ -10,7 +10,7 @@ from analyses.maps.fixed_points import find_fixed_points
 from analyses.maps.stability import classify
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError
-from tests.known import henon, logistic
+from tests.known import henon, logistic, rolled_tanh
 
 
 def alternating(gain=2.0):
@@ -64,6 +64,25 @@ def test_a_repeated_short_cycle_is_not_proved_to_be_a_long_one():
     assert certify(henon(), short).proved.all()
     twice = certify(henon(), np.concatenate([short, short], axis=1))
     assert not twice.proved.any() and twice.reasons == ("its period may be 2",)
+
+
+def test_a_point_of_multiplier_minus_1_000025_is_told_from_the_two_cycle_beside_it():
+    """rolled_tanh(4) rests at (0.3397, -0.7896, 0.8773, -0.5697) with multipliers 1.315957 and -1.000025: just past a flip, so
+    that a two-cycle lies beside it. Both are proved, with their counts, in balls that do not meet."""
+    dynamics = rolled_tanh(4)
+    points, cycles = find_fixed_points(dynamics, 256), find_cycles(dynamics, 256, periods=(2,))
+    row = np.abs(points.points - [0.3397449955, -0.789647671, 0.8772631418, -0.5696961631]).max(axis=1).argmin()
+    assert np.sort(points.eigenvalues[row].real)[[0, -1]] == pytest.approx([-1.000025, 1.315957], abs=1e-6)
+    proofs = certify(dynamics, points.points)
+    assert proofs.proved.all() and proofs.unstable[row] == 2
+    distances = np.linalg.norm(cycles.points - points.points[row], axis=2).max(axis=1)
+    beside = distances.argmin()
+    assert distances[beside] < 0.2  # the other points of the map lie further off
+    own = certify(dynamics, cycles.points[[beside]])
+    assert own.proved.all() and own.unstable[0] == (np.abs(cycles.eigenvalues[beside]) > 1).sum()
+    gap = np.abs(cycles.points[beside] - points.points[row]).max(axis=1).min()
+    assert (np.delete(np.linalg.norm(points.points - points.points[row], axis=1), row) > 0.2).all()
+    assert gap > own.radii[0] + proofs.radii[row] and own.reasons == ("",)
 
 
 def test_divisors_are_searched_too_but_not_reported():

@@ -269,7 +269,8 @@ def test_the_summary_says_how_each_start_ended():
     found = find_fixed_points(Dynamics(lambda x, _: x - (x - 2) * (x**2 + 0.01) / 10, dim=1), [[2.1], [1.9], [-0.1]])
     assert found.points[:, 0] == pytest.approx([2.0], abs=1e-12)
     assert found.summary() == (
-        "2 of 3 starts converged onto 1 fixed point, 1 stable; 1 came to rest where the map moves slowly, not on a fixed point"
+        "2 of 3 starts converged onto 1 fixed point, 1 stable; 1 came to rest where the speed falls no further, off every "
+        "fixed point"
     )
 
 
