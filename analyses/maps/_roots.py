@@ -113,13 +113,17 @@ def find_roots(
     states, residuals, ended_as = searched(equation, starts, method, tolerance, box, watch)
     roots, group, hits, firsts = distinct(equation, states, residuals, tolerance, apart, box, drives)
     landed = group.clone()
+    ended_as = tuple(
+        Outcome.STUCK if end is Outcome.CONVERGED and root < 0 else end
+        for end, root in zip(ended_as, landed.tolist(), strict=True)
+    )
     counted = box is not None and drives is None and dynamics.dim <= WIDEST_INDEX
     extra, total = 0, index_total(dynamics, roots) if counted else None
     drawn_in = box if box is not None else within
     count = least = max(256, len(starts) // (2 if dynamics.dim <= WIDEST_DENSE else 4))
     for _ in range(rounds if drawn_in is not None and drives is None and (counted or box is None) else 0):
         assert drawn_in is not None
-        fresh = fresh_starts(dynamics, drawn_in, roots, count, generator, traps=box is not None)
+        fresh = fresh_starts(dynamics, drawn_in, roots, max(count, len(roots)), generator, traps=box is not None)
         fresh = fresh if images is None else torch.cat([fresh, images(roots)])
         found, sizes, _ = searched(equation, fresh, method, tolerance, box, watch)
         if total not in (1.0, None):
@@ -269,11 +273,26 @@ def distinct(
 
     first, owner = grouped(key(states[converged], converged), residuals[converged], apart)
     rows = converged[first]
-    rooted, _ = polished(equation, states[rows], box=box, rows=rows)
+    rooted, left = polished(equation, states[rows], box=box, rows=rows)
+    real = torch.nonzero(_near_a_root(equation, rooted, left, rows, apart))[:, 0]
     # nearly degenerate roots come together only when polished; the order stays
-    second, merged = grouped(key(rooted, rows), torch.zeros(len(rooted)).to(rooted), apart)
-    group[converged] = merged[owner]
-    return rooted[second], group, torch.bincount(group[converged], minlength=len(second)), rows[second]
+    second, merged = grouped(key(rooted[real], rows[real]), torch.zeros(len(real)).to(rooted), apart)
+    number = torch.full((len(rows),), -1, dtype=torch.int64, device=states.device)
+    number[real] = merged
+    group[converged] = number[owner]
+    kept = group[converged]
+    return rooted[real[second]], group, torch.bincount(kept[kept >= 0], minlength=len(second)), rows[real[second]]
+
+
+def _near_a_root(equation: Equation, states: Tensor, residuals: Tensor, rows: Tensor, apart: float) -> Tensor:
+    """(batch,) bool: |G| is rounding, or Newton's step is short. Beside a fold |G| is below a tolerance without a root."""
+    rounding = 64 * torch.finfo(states.dtype).eps * (1 + states.norm(dim=1))
+    real = residuals <= rounding
+    open_ = torch.nonzero(~real)[:, 0]
+    if len(open_):
+        d = equation.newton(states[open_], equation.gaps(states[open_], rows[open_]), rows[open_])
+        real[open_] = d.norm(dim=1) <= apart
+    return real
 
 
 def indices(dynamics: Dynamics, points: Tensor) -> tuple[np.ndarray, np.ndarray]:
