@@ -37,11 +37,12 @@ from interp.progress import meter
 
 STARTS, NOISE, NEAR = 1024, 0.5, 1e-3
 TRAINED = Path(__file__).parent / "trained"
-SIZES = {
-    16: (3, 5, {}),
-    64: (4, 3, {"learning_rate": 1e-2}),
-    256: (6, 1, {"learning_rate": 3e-3}),
-}  # bits, runs, recipe
+# units: (bits, runs, rounds of further starts, training recipe)
+SIZES: dict[int, tuple[int, int, int, dict[str, float]]] = {
+    16: (3, 5, 8, {}),
+    64: (4, 3, 8, {"learning_rate": 1e-2}),
+    256: (6, 1, 32, {"learning_rate": 3e-3}),
+}
 PEER_SETTINGS: dict[str, dict[str, Any]] = {
     "fixed-point-finder, defaults": {},
     "fixed-point-finder, lr_init 0.01, max_iters 10000": {"lr_init": 0.01, "max_iters": 10000},
