@@ -19,6 +19,7 @@ from PIL import Image
 from analyses.maps.basins import PlaneBasins
 from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
+from analyses.maps.kicks import MinimalKicks
 from analyses.maps.transitions import Transitions
 from analyses.result import Result
 from analyses.trajectories.stream_geometry import StreamGeometry
@@ -155,21 +156,31 @@ def _plane(ax: Axes, geometry: StreamGeometry, beside: Mapping[str, Result], fir
     boundary = _only(beside, PlaneBasins)
     if boundary is not None and (first, second) == (0, 1) and len(boundary.points):
         ax.plot(*boundary.points.T, ".", color="0.35", markersize=1.5, zorder=2.5, label="basin boundary in this plane")
-    points, cycles = (_only(beside, kind) for kind in (FixedPoints, Cycles))
-    if isinstance(cycles, Cycles):
+    points, cycles = _only(beside, FixedPoints), _only(beside, Cycles)
+    if cycles is not None:
         for stable, label in ((False, "unstable cycle"), (True, "stable cycle")):
             for number, row in enumerate(np.flatnonzero(cycles.stable == stable)[:64]):
                 x, y = on(np.concatenate([cycles.orbit(int(row)), cycles.orbit(int(row))[:1]]))
                 ax.plot(x, y, "s-" if stable else "s:", color=STABLE if stable else UNSTABLE, linewidth=1.4 if stable else 0.5,
                         markersize=5 if stable else 2, zorder=4 if stable else 2,
                         label=f"{label} ({int((cycles.stable == stable).sum())})" if number == 0 else None)  # fmt: skip
-    if isinstance(points, FixedPoints):
+    if points is not None:
         for stable, label in ((False, "unstable fixed point"), (True, "stable fixed point")):
             rows = points.stable == stable
             if rows.any():
                 x, y = on(points.points[rows])
                 ax.scatter(x, y, s=36, facecolors=STABLE if stable else "white", edgecolors=STABLE if stable else UNSTABLE,
                            linewidths=1.2, zorder=5 if stable else 3, label=f"{label} ({int(rows.sum())})")  # fmt: skip
+    kicks = _only(beside, MinimalKicks)
+    if kicks is not None and points is not None and cycles is not None:
+        memories = [points.points[[row]] for row in np.flatnonzero(points.stable)]
+        memories += [cycles.orbit(int(row)) for row in np.flatnonzero(cycles.stable)]
+        rows = np.flatnonzero(np.isfinite(kicks.sizes))
+        feet = np.array([memories[kicks.sources[row]][kicks.phases[row]] for row in rows]).reshape(len(rows), -1)
+        if len(rows):
+            (x, y), (to_x, to_y) = on(feet), on(feet + kicks.kicks[rows])
+            ax.quiver(x, y, to_x - x, to_y - y, angles="xy", scale_units="xy", scale=1, width=0.004, color="0.1", zorder=6,
+                      label="smallest kick out")  # fmt: skip
     ax.set(xlabel=f"principal direction {first + 1}", ylabel=f"principal direction {second + 1}")
 
 
