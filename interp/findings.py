@@ -17,6 +17,7 @@ from analyses.maps.lyapunov import LyapunovSpectrum
 from analyses.maps.slow_points import SlowPoints
 from analyses.maps.transitions import Transitions
 from analyses.result import Outcome, Result, counted
+from analyses.symbols.exact_fixed_points import ExactFixedPoints
 from analyses.trajectories.stream_geometry import StreamGeometry
 
 R = TypeVar("R", bound=Result)
@@ -37,6 +38,9 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
         sentences.append(cycle_sentence(cycles, proofs))
     if table is not None and len(table.targets) > 1:
         sentences.append(mechanism_sentence(table))
+    exact = _first(results, ExactFixedPoints)
+    if exact is not None:
+        sentences.append(f"By its linear regions: {exact.summary()}.")
     for kind, head in ((Basins, "Basins"), (MinimalKicks, "Smallest kicks"), (SlowPoints, "Slow points")):
         found = _first(results, kind)
         if found is not None:

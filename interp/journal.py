@@ -17,6 +17,7 @@ import torch
 from analyses.result import Result
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError
+from hooks.families import PiecewiseLinear
 from hooks.trajectory import Trajectory
 from interp.progress import meter, within_budget
 
@@ -87,8 +88,12 @@ class Journal:
         if any(finding.title == title for finding in self._findings):
             raise InputError(f"there is a finding {title!r} already; titles are different")
         call = recorded(function, args, options)
-        given = [value for value in (*args, *options.values()) if isinstance(value, Dynamics) and value.weights]
-        self._maps |= {dynamics.fingerprint: dynamics.weights for dynamics in given}
+        given = [
+            value.dynamics() if isinstance(value, PiecewiseLinear) else value for value in (*args, *options.values())
+        ]
+        self._maps |= {
+            value.fingerprint: value.weights for value in given if isinstance(value, Dynamics) and value.weights
+        }
         path = None if self.folder is None else self.folder / f"{hashlib.sha256(title.encode()).hexdigest()[:16]}.json"
         kept = None if path is None else _kept(path, call)
         if kept is not None:
@@ -118,6 +123,8 @@ def _spelled(value: Any) -> str:
     match value:
         case Dynamics():
             return f"<{value.name} {value.fingerprint}>".replace(" >", ">")
+        case PiecewiseLinear():
+            return _spelled(value.dynamics())
         case Trajectory():
             return f"<trajectory {_spelled(value.states)}>"
         case torch.Tensor():

@@ -66,6 +66,11 @@ class Network:
         """Digest of weights and settings."""
         return self.dynamics().fingerprint
 
+    @property
+    def piecewise_linear(self) -> PiecewiseLinear | None:
+        """The network as an almost-linear RNN, where it is one: its fixed points can then be listed with proof."""
+        return self.module if isinstance(self.module, PiecewiseLinear) else None
+
     def dynamics(self, *, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
         """The network as a map. Raises LoadError for a module of no known family, InputError for a device that is not there."""
         try:

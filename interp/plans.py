@@ -22,6 +22,7 @@ from analyses.maps.slow_points import find_slow_points
 from analyses.maps.stability import classify
 from analyses.maps.transitions import transitions
 from analyses.result import Outcome
+from analyses.symbols.exact_fixed_points import exact_fixed_points
 from analyses.trajectories.stream_geometry import StreamGeometry, stream_geometry
 from hooks.contract import check_dynamics, check_replay
 from hooks.dynamics import Dynamics, rollout
@@ -33,6 +34,7 @@ from interp.network import load
 from interp.page import Report
 
 WIDEST_PROOF = 512  # units; of wider maps nothing is proved, nor are Jacobians formed
+MOST_RECTIFIED = 20  # units, of networks whose 2^P linear regions are all decided: a second or so
 MOST_MEMORIES = 64  # of which the smallest kicks are sought
 WIDEST_SPECTRUM = 64  # directions of a full Lyapunov spectrum; wider maps get the leading 16
 MOST_PULSES = 16
@@ -284,6 +286,9 @@ def report(
         pulses=pulses_of(driving, rest) if dynamics.inputs else None,
         seed=seed,
     )
+    exact = network.piecewise_linear
+    if exact is not None and exact.relu <= MOST_RECTIFIED:
+        journal.note("every fixed point", exact_fixed_points, exact)
 
     provenance = {
         "source": network.source,

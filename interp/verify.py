@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from analyses.maps.absence import Absence, certify_absence
 from analyses.maps.certificates import Certificates, confirmed
 from analyses.maps.contraction import Contraction, certify_contraction
 from analyses.result import Result
+from analyses.symbols.exact_fixed_points import ExactFixedPoints, exact_fixed_points
 from hooks.dynamics import Dynamics
+from hooks.families import PiecewiseLinear
 from interp.maps import read_maps
 from interp.page import read
 
@@ -67,6 +70,8 @@ def _claims(result: Result) -> int:
             return int(result.proved.sum())
         case Contraction() | Absence():
             return int(result.proved)
+        case ExactFixedPoints():
+            return int(result.complete)
     return 0
 
 
@@ -77,7 +82,18 @@ def _confirmed(dynamics: Dynamics, result: Any) -> int:
         case Contraction():
             again = certify_contraction(dynamics, tuple(result.box), metric=result.metric, splits=2 * result.examined)
             return int(again.proved and again.rate <= max(result.rate, 1 - 1e-9))
+        case ExactFixedPoints():
+            return int(_listed(dynamics, result))
     return int(_absent(dynamics, result))
+
+
+def _listed(dynamics: Dynamics, claim: ExactFixedPoints) -> bool:
+    """The regions are decided again, and give the claimed points within the sum of the radii, and the claimed continua."""
+    weights: Any = {name: value for name, value in dynamics.weights.items() if name != "family"}
+    again = exact_fixed_points(PiecewiseLinear(**weights))
+    same = np.array_equal(again.regions, claim.regions) and np.array_equal(again.continua, claim.continua)
+    near = same and (np.abs(again.points - claim.points).max(axis=1) <= again.radii + claim.radii).all()
+    return bool(again.complete and near)
 
 
 def _absent(dynamics: Dynamics, claim: Absence) -> bool:

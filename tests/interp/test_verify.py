@@ -13,6 +13,7 @@ from analyses.maps.absence import certify_absence
 from analyses.maps.certificates import certify, confirmed
 from analyses.maps.contraction import certify_contraction
 from analyses.maps.fixed_points import find_fixed_points
+from analyses.symbols.exact_fixed_points import exact_fixed_points
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError, LoadError
 from hooks.families import LeakyRate, PiecewiseLinear, rebuilt, recurrent
@@ -43,13 +44,16 @@ def written(folder):
     rests = find_fixed_points(small, 16)
     proofs = certify(small, rests.points)
     journal.note("absence", certify_absence, small, except_for=(rests.points, proofs.unique_within))
-    return Report("two maps", journal.findings, maps=journal.maps).written(folder)
+    tent = PiecewiseLinear(*(torch.tensor(w).double() for w in ([1.25], [[-3.25]], [1.0])), relu=1)
+    journal.note("every fixed point", exact_fixed_points, tent)
+    return Report("three maps", journal.findings, maps=journal.maps).written(folder)
 
 
 def test_every_proof_is_made_again_from_the_files(tmp_path):
     written(tmp_path)
     verdicts = verified(tmp_path)
-    assert [verdict.title for verdict in verdicts] == ["proofs of the fixed points", "contraction", "absence"]
+    titles = ["proofs of the fixed points", "contraction", "absence", "every fixed point"]
+    assert [verdict.title for verdict in verdicts] == titles
     assert all(verdict.confirmed == verdict.claims >= 1 for verdict in verdicts)
     assert str(verdicts[1]) == "contraction: 1 of 1 proved again"
 
@@ -73,6 +77,16 @@ def test_a_changed_number_is_refused(tmp_path, field):
     path.write_text(json.dumps(numbers))
     first = verified(tmp_path)[0]
     assert first.confirmed == first.claims - 1
+
+
+def test_a_point_that_is_moved_in_a_complete_list_is_refused(tmp_path):
+    written(tmp_path)
+    path = tmp_path / "numbers.json"
+    numbers = json.loads(path.read_text())
+    numbers["findings"][-1]["points"]["values"][0][0] += 0.1
+    path.write_text(json.dumps(numbers))
+    last = verified(tmp_path)[-1]
+    assert (last.claims, last.confirmed) == (1, 0)
 
 
 def test_changed_weights_are_other_weights(tmp_path):
