@@ -205,6 +205,16 @@ def rest_scales(clouds: Tensor) -> Tensor:
     return REST * clouds.abs().amax((1, 2)).clamp(min=1.0)
 
 
+def periods_of(tails: Tensor, longest: int) -> Tensor:
+    """(starts,) smallest period up to ``longest`` at which a tail (starts, kept, dim) repeats within rest; 0 for none."""
+    scales = rest_scales(tails)
+    periods = torch.zeros(len(tails), dtype=torch.int64)
+    for k in range(1, min(longest, tails.shape[1] - 1) + 1):
+        repeats = (tails[:, k:] - tails[:, :-k]).norm(dim=2).amax(1) <= scales
+        periods[repeats & (periods == 0)] = k
+    return periods
+
+
 def by_size(labels: np.ndarray) -> np.ndarray:
     """The same groups, numbered by size, largest first; labels below 0 stay."""
     counts = np.bincount(labels[labels >= 0]) if (labels >= 0).any() else np.zeros(0, dtype=np.int64)

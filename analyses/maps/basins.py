@@ -28,6 +28,7 @@ from analyses.maps._attractors import (
     fates,
     given_attractors,
     grouped,
+    periods_of,
     rest_scales,
     typical_gaps,
 )
@@ -340,10 +341,7 @@ def _sweeps(dynamics: Dynamics, states: Tensor, burn_in: int, steps: int) -> Ite
 def _recurrent(early: Tensor, late: Tensor, finite: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """(periods (0: none), settled) of each start from its states after the burn-in and at the end, in order."""
     scales = rest_scales(torch.where(finite[:, None, None], late, 0.0))
-    periods = torch.zeros(len(late), dtype=torch.int64)
-    for k in range(1, LONGEST + 1):
-        repeats = (late[:, k:] - late[:, :-k]).norm(dim=2).amax(1) <= scales
-        periods[repeats & (periods == 0)] = k
+    periods = periods_of(torch.where(finite[:, None, None], late, torch.nan), LONGEST)
     settled = finite & (periods > 0) & ((early - late[:, -1:]).norm(dim=2).amin(1) <= scales)
     moving = torch.nonzero(finite & (periods == 0))[:, 0]
     for rows in moving.split(64):

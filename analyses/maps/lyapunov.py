@@ -1,14 +1,16 @@
 """How fast do neighbours part? Lyapunov exponents of each attractor, with standard errors.
 
 Method: discrete QR (Benettin et al., Meccanica 15, 1980; Geist, Parlitz, Lauterborn, Prog. Theor. Phys. 83, 1990) with
-tangents carried by ``push`` and orthonormalised every step; state and frame share a transient. Starts are grouped by the
-attractor they end on before anything is averaged. Standard errors come from block means, pooled over the starts of a group.
+tangents carried by ``push`` and orthonormalised before they part by more than ``PARTED``; state and frame share a transient.
+Starts are grouped by the attractor they end on before anything is averaged. Standard errors come from block means, pooled
+over the starts of a group.
 
 Takes (dynamics, starts (starts, dim)); costs (burn_in + steps) pushes of k tangents and QRs of (starts, dim, k).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +20,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from analyses.maps._attractors import by_size, grouped
+from analyses.maps._attractors import by_size, grouped, periods_of
 from analyses.result import Check, Outcome, Result, axes_or_new, counted
 from hooks.dynamics import Dynamics, as_drive, as_states, autonomous
 from hooks.errors import InputError
@@ -35,6 +37,8 @@ WIDEST_DETERMINANT = 64  # the sum rule costs a determinant a step; wider maps g
 GROWS = 1.2  # times further out, quarter after quarter of a run: on the way to infinity (a drift: 1.5, then 1.33)
 SHORTEST = 64  # steps below which quarters say nothing
 SURE = 3.0  # standard errors that a verdict must clear
+PARTED = 1e4  # ratio of the longest to the shortest tangent at which the frame is orthonormalised: costs four digits of sixteen
+LONGEST = 32  # steps between orthonormalisations at most
 FLOOR = 1e-9  # no exponent is claimed to be known better: a thousand steps of rounding
 
 
@@ -59,7 +63,8 @@ class LyapunovSpectrum(Result):
     running_steps : (kept,)
         Those steps.
     verdicts
-        One an attractor.
+        One an attractor, at three standard errors of the leading exponent: chaotic; a stable fixed point or cycle with its
+        period; zero within its error; "stable" alone for a driven run.
     outcome
         How the run ended.
     checks
@@ -81,6 +86,22 @@ class LyapunovSpectrum(Result):
     def kaplan_yorke(self) -> np.ndarray:
         """(attractors,) Kaplan-Yorke dimension; NaN when the directions do not reach a negative sum."""
         return np.array([_kaplan_yorke(row) for row in self.exponents])
+
+    @property
+    def kaplan_yorke_errors(self) -> np.ndarray:
+        """(attractors,) bound of the standard error, as if those of the exponents were fully correlated."""
+        pairs = zip(self.exponents, self.standard_errors, self.kaplan_yorke, strict=True)
+        return np.array([_kaplan_yorke_error(row, error, dimension) for row, error, dimension in pairs])
+
+    @property
+    def entropies(self) -> np.ndarray:
+        """(attractors,) sum of the positive exponents: the entropy rate, where Pesin's identity holds, in nats."""
+        return np.where(self.exponents > 0, self.exponents, 0.0).sum(axis=1)
+
+    @property
+    def entropy_errors(self) -> np.ndarray:
+        """(attractors,) bound of its standard error."""
+        return np.where(self.exponents > 0, self.standard_errors, 0.0).sum(axis=1)
 
     def summary(self) -> str:
         """How many starts stayed bounded, and the leading exponent and verdict of the largest attractors."""
@@ -125,6 +146,8 @@ class Sweep:
     log_det: Tensor  # (starts,)
     tail: Tensor  # (starts, tail, dim), a ring
     reach: Tensor  # (3, starts), largest coordinate in the second, third and last quarter of the run
+    interval: int  # steps between orthonormalisations
+    since: int  # steps since the last one: their growth is still in the frame
 
 
 def lyapunov_spectrum(
@@ -188,6 +211,8 @@ def lyapunov_spectrum(
     if sweep is None or done < 1:
         return _nothing(len(now), k)
 
+    if sweep.since:  # stopped between two orthonormalisations
+        sweep.blocks[(done - 1) // _block(steps)] += _orthonormal(sweep.frame)[1]
     used = -(-done // _block(steps))
     lengths = np.full(used, _block(steps), dtype=np.float64)
     lengths[-1] = done - (used - 1) * _block(steps)
@@ -200,14 +225,16 @@ def lyapunov_spectrum(
         # the ring in the order of time, without the starts that fill it up in a short run
         tail = sweep.tail.roll(-(sweep.step % TAIL), 1)[:, -min(done, TAIL) :]
         groups, resting = grouped(tail.double().cpu().numpy(), bounded)
+        periods = periods_of(tail.double().cpu(), TAIL // 2).numpy()
     else:  # a stable driven map forgets where it started, so starts share an attractor when they share their drives
         alike = np.zeros(len(bounded), dtype=np.int64) if driving.ndim == 2 else np.arange(len(bounded))
         groups, resting = by_size(np.where(bounded, alike, -1)), np.zeros(len(bounded), dtype=bool)
+        periods = np.full(len(bounded), -1, dtype=np.int64)
     full = k == dynamics.dim and dynamics.dim <= WIDEST_DETERMINANT
     determinants = sweep.log_det.double().cpu().numpy() / dynamics.dt / done if full else None
     outcome = Outcome.CONVERGED if done == steps else Outcome.OUT_OF_TIME
     eps = torch.finfo(dynamics.dtype).eps
-    return _spectrum(growth, lengths, groups, resting, determinants, outcome, dynamics.dt, eps)
+    return _spectrum(growth, lengths, groups, resting, periods, determinants, outcome, dynamics.dt, eps)
 
 
 def _nothing(starts: int, k: int) -> LyapunovSpectrum:
@@ -248,23 +275,38 @@ def _sweeps(
     tail = states[:, None].repeat(1, TAIL, 1)
     reach = states.new_zeros(3, starts)
     full = k == dim and dim <= WIDEST_DETERMINANT
+    interval, since = 1, 0
     for step in range(burn_in + steps):
         drive = None if driving is None else driving[..., step, :]
         before = states
-        states, carried = push(dynamics, states, frame, drive)
-        carried = torch.where(torch.isfinite(states).all(1)[:, None, None], torch.nan_to_num(carried), 0.0)
-        frame, R = torch.linalg.qr(carried)
-        stretch = torch.diagonal(R, dim1=1, dim2=2)
-        frame = frame * torch.where(stretch < 0, -1.0, 1.0)[:, None, :]
-        if step >= burn_in:
-            blocks[(step - burn_in) // _block(steps)] += stretch.abs().log()
-            if full:
-                log_det += torch.linalg.slogdet(jacobian(dynamics, before, drive))[1]
-        quarter = 4 * (step - burn_in) // steps
-        if quarter > 0 and step >= burn_in:
+        states, frame = push(dynamics, states, frame, drive)
+        frame = torch.where(torch.isfinite(states).all(1)[:, None, None], torch.nan_to_num(frame), 0.0)
+        taken, since = step + 1 - burn_in, since + 1
+        if since >= interval or taken % _block(steps) == 0 or taken == steps:
+            frame, logs = _orthonormal(frame)
+            if taken > 0:
+                blocks[(taken - 1) // _block(steps)] += logs
+            interval, since = _interval(logs, since), 0
+        if taken > 0 and full:
+            log_det += torch.linalg.slogdet(jacobian(dynamics, before, drive))[1]
+        quarter = 4 * (taken - 1) // steps
+        if quarter > 0 and taken > 0:
             reach[quarter - 1] = torch.maximum(reach[quarter - 1], states.abs().amax(1))
         tail[:, step % TAIL] = states
-        yield Sweep(step + 1, states, frame, blocks, log_det, tail, reach)
+        yield Sweep(step + 1, states, frame, blocks, log_det, tail, reach, interval, since)
+
+
+def _orthonormal(frame: Tensor) -> tuple[Tensor, Tensor]:
+    """The frame orthonormalised, and ln of how much each of its directions had grown."""
+    frame, R = torch.linalg.qr(frame)
+    stretch = torch.diagonal(R, dim1=1, dim2=2)
+    return frame * torch.where(stretch < 0, -1.0, 1.0)[:, None, :], stretch.abs().log()
+
+
+def _interval(logs: Tensor, since: int) -> int:
+    """Steps until directions that part as these did are ``PARTED``; 1 where one was annihilated."""
+    spread = float((logs.amax(1) - logs.amin(1)).max()) / since if logs.numel() else 0.0
+    return min(LONGEST, max(1, int(math.log(PARTED) / max(spread, 1e-9)))) if math.isfinite(spread) else 1
 
 
 def _spectrum(
@@ -272,6 +314,7 @@ def _spectrum(
     lengths: np.ndarray,
     groups: np.ndarray,
     resting: np.ndarray,
+    periods: np.ndarray,
     determinants: np.ndarray | None,
     outcome: Outcome,
     dt: float,
@@ -294,12 +337,13 @@ def _spectrum(
         errors[group] = _standard_error(whole)[order]
         sums = np.cumsum(growth[:, members].mean(axis=1), axis=0) / np.cumsum(lengths)[:, None]
         running[:, group] = sums[kept - 1][:, order]
-        verdicts.append(_verdict(exponents[group, 0], errors[group, 0], bool(resting[members].all())))
+        still, period = bool(resting[members].all()), int(periods[members][0])
+        verdicts.append(_verdict(exponents[group, 0], errors[group, 0], still, period))
         if determinants is not None and np.isfinite(mean).all():
             expected = float(determinants[members].mean())
             # rounding of k logarithms a step, and of the smallest stretch, which is good to eps times the largest
             allowed = max(FLOOR, 1e3 * eps) * max(1.0, float(np.abs(mean).sum()))
-            allowed += k * eps * float(np.exp(min(np.ptp(mean) * dt, 700.0))) / dt
+            allowed += k * eps * float(np.exp(min(max(np.ptp(mean) * dt, math.log(PARTED)), 700.0))) / dt
             checks.append(
                 Check(f"sum of exponents, attractor {group + 1}: mean ln |det J|", expected, float(mean.sum()), allowed)
             )
@@ -326,13 +370,15 @@ def _standard_error(means: np.ndarray) -> np.ndarray:
     return np.where(gone, 0.0, np.where(gone, 0.0, flat).std(axis=0, ddof=1) / np.sqrt(len(flat)))
 
 
-def _verdict(leading: float, error: float, resting: bool) -> str:
-    """What the leading exponent says, when it clears its doubt."""
+def _verdict(leading: float, error: float, resting: bool, period: int) -> str:
+    """What the leading exponent says, when it clears ``SURE`` standard errors; period 0 for none, -1 for a driven run."""
     doubt = max(SURE * error, FLOOR)
     if leading > doubt:
         return "an unstable rest or cycle, never left" if resting else "chaotic"
     if leading < -doubt:
-        return "stable"
+        if period <= 0:
+            return "stable" if period else "stable, not yet at rest"
+        return "stable fixed point" if period == 1 else f"stable cycle of period {period}"
     return "zero within its error: quasi-periodic, or undecided"
 
 
@@ -344,3 +390,14 @@ def _kaplan_yorke(exponents: np.ndarray) -> float:
     if whole == len(exponents):
         return float("nan")
     return whole + float(sums[whole - 1] / -exponents[whole])
+
+
+def _kaplan_yorke_error(exponents: np.ndarray, errors: np.ndarray, dimension: float) -> float:
+    """D = j + S_j / |l|, l the first exponent after the sum S_j turns: its errors are those of S_j, and of l by S_j / l^2."""
+    if math.isnan(dimension) or dimension == 0:
+        return 0.0 if dimension == 0 else math.nan
+    whole = int((np.cumsum(exponents) >= 0).sum())
+    turning = exponents[whole]
+    if not math.isfinite(turning):
+        return 0.0
+    return float((errors[:whole].sum() + (dimension - whole) * errors[whole]) / abs(turning))

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from analyses.maps import lyapunov
 from analyses.maps.fixed_points import find_fixed_points
 from analyses.maps.lyapunov import lyapunov_spectrum
 from analyses.result import Outcome
@@ -27,8 +28,37 @@ def test_linear_map_has_the_logarithms_of_its_moduli_per_unit_of_the_clock():
     found = lyapunov_spectrum(linear(np.diag([0.5, -0.2, 0.1]), dt=0.1), uniform(4, 3), steps=64, burn_in=64)
     # the frame aligns like (0.2 / 0.5)^64 in burn-in: rounding is what is left
     assert found.exponents[0] == pytest.approx(np.log([0.5, 0.2, 0.1]) / 0.1, abs=1e-9)
-    assert found.verdicts == ("stable",) and found.kaplan_yorke.tolist() == [0.0]
+    assert found.verdicts == ("stable fixed point",) and found.kaplan_yorke.tolist() == [0.0]
+    assert found.kaplan_yorke_errors.tolist() == [0.0] and found.entropies.tolist() == [0.0]
     assert_checks(found)
+
+
+def test_fewer_orthonormalisations_give_the_same_exponents(monkeypatch):
+    """R of a product is the product of the R: the interval changes rounding only, by PARTED eps at most in each."""
+    options = {"steps": 300, "burn_in": 20}
+    rare = lyapunov_spectrum(linear([[0.9, 0.4], [-0.3, 0.8]]), uniform(3, 2), **options)
+    chaotic = lyapunov_spectrum(henon(), 0.1 * uniform(8, 2), **options)
+    monkeypatch.setattr(lyapunov, "LONGEST", 1)
+    assert rare.exponents == pytest.approx(
+        lyapunov_spectrum(linear([[0.9, 0.4], [-0.3, 0.8]]), uniform(3, 2), **options).exponents, abs=1e-10
+    )
+    often = lyapunov_spectrum(henon(), 0.1 * uniform(8, 2), **options)
+    assert chaotic.per_start == pytest.approx(often.per_start, abs=1e-10)
+
+
+def test_henon_dimension_and_entropy_follow_from_its_exponents_with_their_errors():
+    """D = 1 + l1 / |l2| with l1 + l2 = ln 0.3 exactly; entropy l1 (Pesin)."""
+    found = lyapunov_spectrum(henon(), 0.1 * uniform(64, 2), steps=500, burn_in=100)
+    first = found.exponents[0, 0]
+    assert found.kaplan_yorke[0] == pytest.approx(1 + first / (first - math.log(0.3)), abs=1e-9)
+    assert found.entropies[0] == first and found.entropy_errors[0] == found.standard_errors[0, 0]
+    assert abs(found.kaplan_yorke[0] - (1 + 0.41922 / 1.62319)) < 4 * found.kaplan_yorke_errors[0]
+    assert 0 < found.kaplan_yorke_errors[0] < 0.02
+
+
+def test_a_stable_cycle_is_named_with_its_period():
+    found = lyapunov_spectrum(logistic(3.2), [[0.3]], steps=300, burn_in=300)
+    assert found.verdicts == ("stable cycle of period 2",)
 
 
 def test_logistic_map_at_four_has_ln_2():
