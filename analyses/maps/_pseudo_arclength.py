@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from analyses.maps._roots import sorted_eigenvalues
+from analyses.maps._eigenvalues import sorted_eigenvalues
 from analyses.result import Outcome
 from hooks.dynamics import Dynamics, autonomous
 from hooks.errors import InputError

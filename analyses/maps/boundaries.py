@@ -21,8 +21,8 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from analyses.maps._attractors import NOWHERE, Attractors, crossings, ends, fates, given_attractors
+from analyses.maps._eigenvalues import sorted_eigenvalues
 from analyses.maps._equations import fixed_point_equation, polished
-from analyses.maps._roots import sorted_eigenvalues
 from analyses.result import Check, Outcome, Result, axes_or_new, counted
 from hooks.dynamics import Dynamics, as_states, autonomous
 from hooks.errors import InputError

@@ -21,18 +21,10 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from analyses.maps._eigenvalues import WIDEST_SPECTRUM, eigenvalues_at, sorted_eigenvalues
 from analyses.maps._equations import fixed_point_equation, polished, shooting_equation
 from analyses.maps._plot import plot_eigenvalues
-from analyses.maps._roots import (
-    WIDEST_SPECTRUM,
-    DampedNewton,
-    Roots,
-    eigenvalues_at,
-    find_roots,
-    index_check,
-    indices_of,
-    sorted_eigenvalues,
-)
+from analyses.maps._roots import DampedNewton, Roots, find_roots, index_check, indices_of
 from analyses.maps._starts import drawn_starts, trapping_box
 from analyses.result import Check, Outcome, Result, counted
 from hooks.dynamics import Dynamics, autonomous

@@ -21,9 +21,10 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from analyses.maps._eigenvalues import eigenvalues_at
 from analyses.maps._equations import fixed_point_equation
 from analyses.maps._plot import plot_eigenvalues
-from analyses.maps._roots import DampedNewton, eigenvalues_at, find_roots, index_checks, searched
+from analyses.maps._roots import DampedNewton, find_roots, index_checks, searched
 from analyses.maps._starts import as_box, drawn_starts, trapping_box
 from analyses.result import Check, Outcome, Result, counted
 from hooks.dynamics import Dynamics, as_drive, as_states, autonomous

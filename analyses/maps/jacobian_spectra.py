@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Complex, Float
 
+from analyses.maps._eigenvalues import sorted_eigenvalues
 from analyses.maps._plot import plot_eigenvalues
-from analyses.maps._roots import sorted_eigenvalues
 from analyses.result import Check, Result
 from hooks.dynamics import Dynamics, as_drive, as_states, autonomous
 from hooks.tangent import jacobian

@@ -22,8 +22,9 @@ import torch
 from jaxtyping import Complex, Float, Int
 from torch import Tensor
 
+from analyses.maps._eigenvalues import sorted_eigenvalues
 from analyses.maps._equations import ENTRIES, fixed_point_equation
-from analyses.maps._roots import DampedNewton, grouped, sorted_eigenvalues, sweeps
+from analyses.maps._roots import DampedNewton, grouped, sweeps
 from analyses.maps._starts import drawn_starts, trapping_box
 from analyses.result import Check, Outcome, Result, axes_or_new, counted
 from hooks.dynamics import Box, Dynamics, autonomous

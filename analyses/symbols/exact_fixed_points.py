@@ -24,8 +24,8 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from analyses.maps._eigenvalues import sorted_eigenvalues
 from analyses.maps._plot import plot_eigenvalues
-from analyses.maps._roots import sorted_eigenvalues
 from analyses.result import Check, Outcome, Result, counted
 from analyses.symbols._rational import Decision, Equations, Kind, decided
 from analyses.symbols._regions import Share, batches, complement, reduced, slopes, solutions, walk
