@@ -29,14 +29,15 @@ def still(series: np.ndarray) -> np.ndarray:
     return np.ptp(series, axis=-1) <= 1e-12 * np.abs(series).max(axis=-1)
 
 
-def steps_per_turn(series: np.ndarray) -> np.ndarray:
+def steps_per_turn(series: np.ndarray, *, together: tuple[int, ...] = ()) -> np.ndarray:
     """Steps in one turn of each series (..., steps) at its median frequency: half the variance is slower, half faster.
 
-    From the periodogram under a Hann window; at least 2, and infinite for a constant.
+    From the periodogram under a Hann window, summed over the axes ``together``; at least 2, and infinite for a constant.
     """
     steps = series.shape[-1]
     window = np.hanning(steps)
     centred = series - (series * window).sum(axis=-1, keepdims=True) / window.sum()
-    power = np.cumsum(np.abs(np.fft.rfft(centred * window))[..., 1:] ** 2, axis=-1)
-    median = 1 + (power < power[..., -1:] / 2).sum(axis=-1)
-    return np.where(still(series), np.inf, steps / median)
+    power = np.abs(np.fft.rfft(centred * window))[..., 1:] ** 2
+    below = np.cumsum(power.sum(axis=together, keepdims=True), axis=-1)
+    median = 1 + (below < below[..., -1:] / 2).sum(axis=-1)
+    return np.where(still(series).all(axis=together, keepdims=True), np.inf, steps / median)

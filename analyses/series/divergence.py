@@ -6,9 +6,10 @@ distances are averaged before the logarithm, as in Kantz, Phys. Lett. A 185, 77 
 Where S rises on a line its slope is the largest exponent. States are delay embeddings of a scalar series, or the recorded
 variables themselves. Every pair is followed over the whole horizon, so that S never changes its members.
 
-The linear range is the one that rises most of those that hold 5 points and half a turn, end 1.5 below saturation (the mean ln
-distance of states unrelated in time), rise by 1 or more, stay within 2 % of that rise of their line (root mean square), and
-whose halves have slopes that differ by at most 10 %, or by two standard errors. If there is none, no slope is given. The null
+The linear range is the one that rises most among those (their ends on a grid of 60 steps) that hold 5 points and half a turn,
+end 1.5 below saturation (the mean ln distance of states unrelated in time), rise by 1 or more, stay within 2 % of that rise of
+their line (root mean square), and whose halves have slopes that differ by at most 10 % or by two standard errors. If there is
+none, no slope is given. High-dimensional chaos often has none: its neighbours are too far apart to begin with. The null
 asks whether linear noise of the same spectrum has one.
 
 Takes a recording (steps,), (steps, variables) or (runs, steps, variables); costs one KD-tree and references x horizon
@@ -41,6 +42,7 @@ BELOW = 1.5  # of ln distance, from the line's end to saturation, where the curv
 LOOSE = 0.02  # of the rise: how far off its line a curve may be
 BENT = 0.1  # of the slope: how far the halves' may differ
 GRID = 60  # steps at which a range may begin or end
+FARTHEST = 2048  # nearest states looked through for one beyond the window; a state with none is left out
 REPEATS = 1e-12  # of the spread: states closer than this are the same state
 
 
@@ -71,9 +73,10 @@ class Divergence(Result):
     outcome
         Whether there were states enough.
     nulls
-        "phase-randomised": the rise of the longest linear range of linear noise with the same spectra and cross-spectra.
+        "phase-randomised": the rise of the linear range of linear noise with the same spectra and cross-spectra, 0 without
+        one; empty when the recording has none itself.
     checks
-        S(0) against the distances that the tree gave.
+        S(0) against the distances that the search for neighbours gave.
     """
 
     rate: float
@@ -100,14 +103,12 @@ class Divergence(Result):
         """The slope with its range and error, or why there is none, and whether linear noise has a range too."""
         if self.reason:
             return f"no linear range in the stretch curve of {self.pairs} pairs: {self.reason}"
-        text = f"neighbours part at {self.rate:.3g} ± {self.rate_error:.1g} per unit of time ({self.pairs} pairs)"
-        text += (
-            f", on a line from step {self.first} to {self.last}, halves {self.halves[0]:.3g} and {self.halves[1]:.3g}"
-        )
+        text = f"{self.pairs} pairs of neighbours part at {self.rate:.3g} ± {self.rate_error:.1g} per unit of time, on a line "
+        text += f"from step {self.first} to {self.last} with slopes {self.halves[0]:.3g} and {self.halves[1]:.3g} in its halves"
         for null in self.nulls:
             ranged = int((null.draws > 0).sum())
             text += f"; {ranged} of {len(null.draws)} phase-randomised surrogates have a linear range"
-            text += "" if null.beaten else ", so linear noise explains the line as well"
+            text += "" if null.beaten or not ranged else ", so linear noise explains the line as well"
         return text
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -153,8 +154,8 @@ def divergence_rate(
         Of the embedding, delay in steps. When left out: 3 for one variable, 1 (no delays) for several; where the
         autocorrelation first falls below 1 - 1/e (Rosenstein et al.).
     theiler
-        Steps within which states of one run are no neighbours; one turn (at the median frequency of the slowest variable)
-        when left out, at most a tenth of the steps.
+        Steps within which states of one run are no neighbours; one turn at the median frequency, all variables together, when
+        left out, at most a tenth of the steps.
     horizon
         Steps over which pairs are followed; ten turns, at least 20, when left out, at most a fifth of the steps.
     neighbours
@@ -178,18 +179,11 @@ def divergence_rate(
     """
     data = as_series(recording, (1, 2, 3), "(steps,), (steps, variables) or (runs, steps, variables)")
     runs = data.reshape((1, -1, 1) if data.ndim == 1 else (1, *data.shape) if data.ndim == 2 else data.shape)
-    given = {
-        "dimension": dimension,
-        "delay": delay,
-        "horizon": horizon,
-        "neighbours": neighbours,
-        "references": references,
-    }
-    wrong = {name: value for name, value in given.items() if value is not None and value < 1}
-    if wrong or not dt > 0 or draws < 0 or (theiler or 0) < 0 or not runs.shape[2]:
+    counts = (runs.shape[2], dimension, delay, horizon, neighbours, references)
+    if any(count is not None and count < 1 for count in counts) or not dt > 0 or draws < 0 or (theiler or 0) < 0:
         raise InputError(
-            "variables and options are at least 1, dt above 0, draws and theiler not negative, "
-            f"but {wrong or ''} {dt=}, {draws=}, {theiler=}, {runs.shape[2]} variables came"
+            "variables, dimension, delay, horizon, neighbours and references are at least 1, dt above 0, draws and theiler not "
+            f"negative, but {counts}, {dt=}, {draws=}, {theiler=} came"
         )
 
     steps = runs.shape[1]
@@ -223,27 +217,25 @@ def divergence_rate(
         rate_error = float(math.hypot(each.std(ddof=1) / math.sqrt(BLOCKS), (halves[0] - halves[1]) / 2))
 
     nulls: tuple[Null, ...] = ()
-    if draws and pairs:
+    if draws and not reason:
         generator = generator or torch.Generator().manual_seed(0)
         rises = np.array([_rise(_phase_randomised(runs, generator), shape, shortest) for _ in range(draws)])
         hypothesis = "the recording is linear Gaussian noise with these spectra"
-        observed = 0.0 if reason else float(curve[last] - curve[first])
-        nulls = (Null("phase-randomised", hypothesis, "recording", rises, observed),)
+        nulls = (Null("phase-randomised", hypothesis, "recording", rises, float(curve[last] - curve[first])),)
     return Divergence(
         rate=rate, rate_error=rate_error, halves=halves, reason=reason, times=times, curve=curve, curve_errors=errors,
         first=first, last=last, intercept=intercept, saturation=saturation, dimension=dimension, delay=delay, theiler=theiler,
         neighbours=neighbours, pairs=pairs, outcome=Outcome.TOO_SHORT if ahead < SHORTEST else Outcome.CONVERGED, nulls=nulls,
-        checks=(Check("S(0) against the tree's distances", nearest, float(curve[0]), 1e-6),) if pairs else (),
+        checks=(Check("S(0) against the distances of the search", nearest, float(curve[0]), 1e-6),) if pairs else (),
     )  # fmt: skip
 
 
 def _turn(runs: np.ndarray) -> float:
-    """Steps in a turn of the slowest variable that moves, the median over runs; 2 when none does."""
-    if not runs.size:
+    """Steps in a turn at the median frequency, all variables and runs together; 2 when nothing moves."""
+    if runs.shape[0] * runs.shape[2] == 0 or runs.shape[1] < 4:
         return 2.0
-    turns = steps_per_turn(runs.swapaxes(1, 2))
-    moving = np.isfinite(turns)
-    return float(np.median(np.where(moving, turns, 2.0).max(axis=1)))
+    turn = float(steps_per_turn(runs.swapaxes(1, 2), together=(0, 1)).item())
+    return turn if math.isfinite(turn) else 2.0
 
 
 def _delay(runs: np.ndarray) -> int:
@@ -310,7 +302,7 @@ def _neighbours(
     run = np.searchsorted(gaps, np.arange(len(usable)))
     distances = np.full((len(chosen), neighbours), np.inf)
     partners = np.zeros((len(chosen), neighbours), dtype=np.int64)
-    most = min(len(usable), neighbours + 2 * (2 * theiler + 1))  # in one run the window hides 2 theiler + 1
+    most = min(len(usable), neighbours + 2 * (2 * theiler + 1), FARTHEST + neighbours)  # the window hides 2 theiler + 1
     left, asked = np.arange(len(chosen)), min(neighbours + 8, most)
     while len(left):
         found, at = (part.reshape(len(left), -1) for part in tree.query(states[chosen[left]], k=asked))
@@ -338,11 +330,7 @@ def _linear_range(blocks: np.ndarray, saturation: float, shortest: int) -> tuple
     above = np.flatnonzero(curve > saturation - BELOW)
     end = int(above[0]) if len(above) else len(curve)
     if end <= shortest:
-        return (
-            -1,
-            -1,
-            f"S comes within {BELOW:g} of saturation after {end} steps, and a line needs more than {shortest}",
-        )
+        return -1, -1, f"S is within {BELOW:g} of saturation after {end} steps, and a line needs more than {shortest}"
     total = curve[:end].max() - curve[0]
     if total < RISE:
         return -1, -1, f"neighbours do not part, S rises by {total:.2g} in {end} steps"

@@ -33,7 +33,7 @@ BAND = (math.pi / 5, 4 * math.pi / 5)  # of c, theirs: away from resonances at 0
 SHORTEST = 300  # steps: a correlation over 30 lags
 REGULAR, IRREGULAR = 0.2, 0.8  # K below, K above; undecided between
 SLOWEST = 10.0  # steps per turn at pi/5: a slower series has its variance below every frequency tried
-AT_ONCE = 2**22  # complex numbers held in one FFT
+AT_ONCE = 2**20  # complex numbers held in one FFT
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +55,8 @@ class ZeroOne(Result):
     advised_strides : (series,)
         Every how manieth recorded step to keep: the stride used, or a quarter turn where the series is sampled too finely.
     verdicts
-        One a series: "regular" (K < 0.2), "irregular" (K > 0.8, the null beaten), "undecided", "sampled too finely" (K not
-        above 0.8 at more than 10 steps per turn), "constant", "too short".
+        One a series: "regular" (K < 0.2), "irregular" (K > 0.8, beating a null of 19 draws or more), "undecided", "sampled
+        too finely" (K not above 0.8 at more than 10 steps per turn), "constant", "too short".
     stride, damping
         As asked for.
     outcome
@@ -168,7 +168,8 @@ def zero_one_test(
         return ZeroOne(
             K=np.full(count, np.nan), quartiles=np.full((count, 2), np.nan), by_frequency=np.full((count, frequencies), np.nan),
             frequencies=c, steps_per_turn=np.full(count, np.nan), advised_strides=np.full(count, stride),
-            verdicts=("too short",) * count, stride=stride, damping=damping, outcome=Outcome.TOO_SHORT, nulls=(), checks=(),
+            verdicts=("too short",) * count, stride=stride, damping=float(damping), outcome=Outcome.TOO_SHORT,
+            nulls=(), checks=(),
         )  # fmt: skip
 
     moving = ~still(kept)
@@ -180,16 +181,12 @@ def zero_one_test(
     turns = steps_per_turn(kept)
     fine = moving & (turns > SLOWEST) & (K <= IRREGULAR)
 
-    regular = [
-        float(np.median(_correlations(motion, c, damping)[0])) for motion in _two_frequencies(draws, steps, generator)
-    ]
-    nulls = {
-        int(row): Null(
-            "two frequencies", "the motion is regular, with two frequencies", "series", np.array(regular), float(K[row])
-        )
-        for row in np.flatnonzero(moving)
-        if draws
-    }
+    nulls: dict[int, Null] = {}
+    if draws and moving.any():
+        motions = _two_frequencies(draws, steps, generator)
+        regular = np.array([np.median(_correlations(motion, c, damping)[0]) for motion in motions])
+        name, hypothesis = "two frequencies", "the motion is regular, with two frequencies"
+        nulls = {int(row): Null(name, hypothesis, "series", regular, float(K[row])) for row in np.flatnonzero(moving)}
 
     def verdict(row: int) -> str:
         if not moving[row]:
@@ -197,7 +194,7 @@ def zero_one_test(
         if fine[row]:
             return "sampled too finely"
         if K[row] > IRREGULAR:
-            return "irregular" if row not in nulls or nulls[row].beaten or draws < 19 else "undecided"
+            return "undecided" if draws >= 19 and not nulls[row].beaten else "irregular"
         return "regular" if K[row] < REGULAR else "undecided"
 
     return ZeroOne(
