@@ -6,11 +6,12 @@ distances are averaged before the logarithm, as in Kantz, Phys. Lett. A 185, 77 
 Where S rises on a line its slope is the largest exponent. States are delay embeddings of a scalar series, or the recorded
 variables themselves. Every pair is followed over the whole horizon, so that S never changes its members.
 
-The linear range is the one that rises most among those (their ends on a grid of 60 steps) that hold 5 points and half a turn,
-end 1.5 below saturation (the mean ln distance of states unrelated in time), rise by 1 or more, stay within 2 % of that rise of
-their line (root mean square), and whose halves have slopes that differ by at most 10 % or by two standard errors. If there is
-none, no slope is given. High-dimensional chaos often has none: its neighbours are too far apart to begin with. The null
-asks whether linear noise of the same spectrum has one.
+The linear range is the one that rises most among those (their ends on a grid of 60 steps) that begin after the first step,
+which neighbours take in any direction, hold 5 points and half a turn, end 1.5 below saturation (the mean ln distance of states
+unrelated in time), rise by 1 or more, stay within 2 % of that rise of their line (root mean square), and whose halves have
+slopes that differ by at most 10 % or by two standard errors. If there is none, no slope is given. High-dimensional chaos often
+has none, its neighbours being too far apart to begin with; noise in the recording lowers the slope. The null asks whether
+linear noise of the same spectrum has one.
 
 Takes a recording (steps,), (steps, variables) or (runs, steps, variables); costs one KD-tree and references x horizon
 distances, and at most as much again for each draw of the null.
@@ -334,7 +335,7 @@ def _linear_range(blocks: np.ndarray, saturation: float, shortest: int) -> tuple
     total = curve[:end].max() - curve[0]
     if total < RISE:
         return -1, -1, f"neighbours do not part, S rises by {total:.2g} in {end} steps"
-    grid = np.unique(np.linspace(0, end - 1, min(GRID, end)).astype(np.int64))
+    grid = np.unique(np.linspace(1, end - 1, min(GRID, end - 1)).astype(np.int64))
     first, last = (part.ravel() for part in np.meshgrid(grid, grid, indexing="ij"))
     allowed = (last - first >= shortest) & (curve[last] - curve[first] >= RISE)
     if not allowed.any():

@@ -96,9 +96,9 @@ class ZeroOne(Result):
         if fine:
             first = fine[0]
             text += (
-                f"; {len(fine)} sampled too finely, {self.steps_per_turn[first]:.0f} steps per turn in the first: take "
+                f"; {len(fine)} sampled too finely, the first with {self.steps_per_turn[first]:.0f} steps per turn: "
             )
-            text += f"stride={self.advised_strides[first]}, with a recording long enough to keep {SHORTEST} steps"
+            text += f"take stride={self.advised_strides[first]} and a recording that keeps {SHORTEST} steps of it"
         return text
 
     def plot(self, ax: Axes | None = None) -> Axes:
