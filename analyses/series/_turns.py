@@ -11,7 +11,7 @@ from hooks.errors import InputError
 
 
 def as_series(data: Any, dimensions: tuple[int, ...], shapes: str) -> np.ndarray:
-    """Numbers as float64; refuses another number of axes, and entries that are not finite."""
+    """Numbers as float64; refuses another number of axes, and entries not finite or out of range."""
     array = np.asarray(data.detach().cpu() if isinstance(data, torch.Tensor) else data, dtype=np.float64)
     if array.ndim not in dimensions:
         raise InputError(f"a recording has shape {shapes}, but {array.shape} came")
@@ -19,6 +19,9 @@ def as_series(data: Any, dimensions: tuple[int, ...], shapes: str) -> np.ndarray
         raise InputError(
             f"{(~np.isfinite(array)).sum()} of {array.size} entries are not finite: cut the recording before them"
         )
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest and not 1e-100 < largest < 1e100:
+        raise InputError(f"squares of entries up to {largest:.0e} leave the range of float64: rescale the recording")
     return array
 
 

@@ -202,7 +202,11 @@ def divergence_rate(
     if ahead < SHORTEST:
         first, last, reason = -1, -1, f"{ahead} states have {horizon} steps ahead, fewer than {SHORTEST}"
     elif not pairs:
-        first, last, reason = -1, -1, "no two states apart in time are apart in space: a constant, or an exact cycle"
+        first, last, reason = (
+            -1,
+            -1,
+            "no states have neighbours apart in time and in space: a constant, an exact cycle, or too wide a window",
+        )
     else:
         first, last, reason = _linear_range(blocks, saturation, shortest)
 
@@ -267,7 +271,7 @@ def _stretch(
     """Block means of ln distance (blocks, points), how many pairs, saturation, and the mean ln distance by the tree."""
     states, usable = _embedded(runs, dimension, delay, horizon)
     nothing = np.zeros((BLOCKS, 0)), 0, math.nan, math.nan
-    if len(usable) < SHORTEST or still(states[usable].T).all():
+    if len(usable) < max(SHORTEST, neighbours + 1) or still(states[usable].T).all():
         return nothing
     same = REPEATS * float(np.linalg.norm(states[usable].std(axis=0)))
     chosen = usable[np.linspace(0, len(usable) - 1, min(references, len(usable))).astype(np.int64)]
@@ -309,10 +313,11 @@ def _neighbours(
         found, at = (part.reshape(len(left), -1) for part in tree.query(states[chosen[left]], k=asked))
         mine = position[chosen[left]][:, None]
         apart = ((run[at] != run[mine]) | (np.abs(usable[at] - chosen[left][:, None]) > theiler)) & (found > same)
-        order = np.argsort(~apart, axis=1, kind="stable")[:, :neighbours]
         enough = apart.sum(axis=1) >= neighbours
-        distances[left[enough]] = np.take_along_axis(found, order, axis=1)[enough]
-        partners[left[enough]] = usable[np.take_along_axis(at, order, axis=1)[enough]]
+        order = np.argsort(~apart[enough], axis=1, kind="stable")[:, :neighbours]
+        if enough.any():
+            distances[left[enough]] = np.take_along_axis(found[enough], order, axis=1)
+            partners[left[enough]] = usable[np.take_along_axis(at[enough], order, axis=1)]
         left = left[~enough] if asked < most else left[:0]
         asked = min(most, 4 * asked)
     return distances, partners

@@ -105,7 +105,7 @@ def test_neighbours_on_a_sine_do_not_part():
 @pytest.mark.parametrize("series", [np.full(1000, 0.1), np.tile([0.0, 1.0, 3.0], 400)])
 def test_a_constant_and_an_exact_cycle_have_no_pairs(series):
     result = divergence_rate(series)
-    assert result.pairs == 0 and math.isnan(result.rate) and "a constant, or an exact cycle" in result.summary()
+    assert result.pairs == 0 and math.isnan(result.rate) and "a constant, an exact cycle" in result.summary()
     assert result.curve.shape == (0,) and result.nulls == ()
 
 
@@ -125,6 +125,13 @@ def test_pairs_are_further_apart_in_time_than_the_window():
     assert divergence_rate(spiral, theiler=0, horizon=20, draws=0).curve[0] < 0
 
 
+def test_a_window_or_a_number_of_neighbours_that_leaves_none_is_said():
+    x = np.random.default_rng(0).standard_normal(400)
+    for options in ({"theiler": 400}, {"neighbours": 360}, {"neighbours": 4000}):
+        result = divergence_rate(x, **options)
+        assert result.pairs == 0 and "too wide a window" in result.reason
+
+
 def test_refusals():
     with pytest.raises(InputError, match=r"at least 1, .* but \(1, 0, "):
         divergence_rate(np.zeros(500), dimension=0)
@@ -132,6 +139,8 @@ def test_refusals():
         divergence_rate(np.zeros(500), dt=0.0)
     with pytest.raises(InputError, match="not finite"):
         divergence_rate([0.0, math.inf])
+    with pytest.raises(InputError, match=r"up to 1e\+200 .* rescale"):
+        divergence_rate([0.0, 1e200])
 
 
 def test_result_survives_writing_and_draws_its_range(chaotic):
