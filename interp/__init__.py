@@ -35,6 +35,8 @@ _WHERE = {
     "along_drive": "hooks.families.path",
     "along_weights": "hooks.families.path",
     "report": "interp.plans",
+    "zero_one_test": "analyses.series.zero_one",
+    "divergence_rate": "analyses.series.divergence",
 }
 __all__ = ["__version__", *_WHERE]
 

@@ -29,11 +29,13 @@ from analyses.maps.slow_points import find_slow_points
 from analyses.maps.stability import classify
 from analyses.maps.transitions import transitions
 from analyses.result import Check, Null, Outcome, Result, counted
+from analyses.series.divergence import divergence_rate
+from analyses.series.zero_one import zero_one_test
 from analyses.symbols.exact_fixed_points import exact_fixed_points
 from analyses.trajectories.stream_geometry import stream_geometry
 from hooks.dynamics import Dynamics, rollout
 from hooks.families import PiecewiseLinear, recurrent
-from tests.known import linear, rolled_tanh
+from tests.known import linear, logistic, rolled_tanh
 
 
 def every_kind():
@@ -91,6 +93,8 @@ def specimens():
         continue_fixed_points(lambda p: linear([[p]]), np.zeros((0, 1)), at=0.5, span=(0.0, 2.0)),
         exact_fixed_points(tent), exact_fixed_points(line),
         stream_geometry(trajectory), stream_geometry(rollout(linear([[1.0]]), [[2.0]], steps=3)),
+        zero_one_test(np.random.default_rng(0).standard_normal(300)), zero_one_test(np.zeros((2, 5))),
+        divergence_rate(rollout(logistic(), [[0.3]], steps=999).states[0]), divergence_rate(np.zeros(5)),
     ]  # fmt: skip
 
 

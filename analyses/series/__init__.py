@@ -1,0 +1,7 @@
+"""Analyses that take an array of recorded series, and no map.
+
+=====================  ====================================================================
+zero_one               does a series move regularly or irregularly: the 0-1 test, K near 0 or near 1
+divergence             how fast neighbours part, from data alone: the stretch curve and its linear range, or none
+=====================  ====================================================================
+"""
