@@ -57,10 +57,11 @@ class Ball:
     def __matmul__(self, other: Ball) -> Ball:
         """Matrix product; the rounding of n products and sums is bounded by n eps |A| |B|."""
         terms = self.mid.shape[-1] + 4
-        mid = self.mid @ other.mid
-        size = self.mid.abs() @ other.mid.abs()
-        rad = self.mid.abs() @ other.rad + self.rad @ (other.mid.abs() + other.rad)
-        return Ball(mid, (rad + terms * EPS * size) * (1 + 2 * terms * EPS) + TINY)
+        rounded = other.rad + terms * EPS * other.mid.abs()
+        rad = self.mid.abs() @ rounded
+        if self.rad.any():  # weights are exact
+            rad = rad + self.rad @ (other.mid.abs() + other.rad)
+        return Ball(self.mid @ other.mid, rad * (1 + 4 * terms * EPS) + TINY)
 
     def through(self, function: Callable[[Tensor], Tensor]) -> Ball:
         """Image under an increasing function whose rounding is ``ULPS`` units in the last place."""
