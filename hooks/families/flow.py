@@ -2,8 +2,8 @@
 
 ``flow`` takes fixed Runge-Kutta steps in torch, so the map is exactly what the scheme computes and its slope is exactly
 that scheme's; ``adaptive`` lets scipy's error control choose the steps between samples. Exponents of either come out per
-unit of time, since ``dt`` is set. A neural ODE is a module given as the field. A liquid or other cell that steps by
-itself is no field: see ``stepped``.
+unit of time, since ``dt`` is set. A neural ODE is a module given as the field. A cell that steps by itself is no field: see
+``stepped``.
 
 Source: Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, tables II.1.1 and II.1.2 (the schemes),
 section I.14 (the variational equation), section II.5 (DOP853).
@@ -75,7 +75,7 @@ def flow(
     ------
     InputError
         When dt is not positive and finite, substeps below 1, the method unknown; when a module's forward takes something
-        else or its velocity depends on t; or when a trial of the field raises or gives another shape.
+        else, or its velocity differs between three trial instants; or when a trial of the field raises or gives another shape.
 
     Notes
     -----
@@ -159,9 +159,10 @@ def adaptive(
 
     Notes
     -----
-    Cost: every row is integrated by itself, for its steps are its own, so a batch costs as many times one row; a step of
-    DOP853 is 12 evaluations of the field, some 0.1 ms each in Python. The push has dim x (directions + 1) unknowns and one
-    Jacobian an evaluation, by autograd when none is given. ``flow`` is far faster where a fixed step will do.
+    Cost: every row is integrated by itself, for its steps are its own, so a batch costs as many times one row. The push has
+    dim x (directions + 1) unknowns and one Jacobian an evaluation, by autograd when none is given. On Lorenz's field over
+    dt = 0.1: 2 ms a row, and 15 ms a row for the push of three directions (one CPU core). ``flow`` is far faster where a fixed
+    step will do.
     """
     from scipy.integrate import solve_ivp
 
@@ -251,7 +252,7 @@ def _velocity(
         raise InputError(
             f"the field must give velocities of shape {tuple(trial.shape)} for {len(trial)} states; {came} came"
         )
-    if any(not torch.equal(other, speeds) for other in others):
+    if any(not torch.allclose(other, speeds, rtol=0, atol=0, equal_nan=True) for other in others):
         raise InputError(
             f"{type(field).__name__} depends on t, so its flow is no one map: make time a drive (forward(x, u), inputs=1) or a "
             f"coordinate"
