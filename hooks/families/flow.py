@@ -155,7 +155,7 @@ def adaptive(
     Raises
     ------
     InputError
-        As ``flow``; or when a tolerance is not positive.
+        As ``flow``; when a tolerance is not positive; or from a step that autograd should follow, as for slopes in the drive.
 
     Notes
     -----
@@ -180,8 +180,12 @@ def adaptive(
             with torch.no_grad():
                 return velocity(torch.from_numpy(x)[None], here)[0].numpy()
 
+        if states.requires_grad or (isinstance(drive, Tensor) and drive.requires_grad):
+            raise InputError(
+                "scipy's steps have no slope by autograd: take push or jacobian, or flow for slopes in the drive"
+            )
         after = torch.empty_like(states)
-        for row, state in enumerate(states.detach()):
+        for row, state in enumerate(states):
             here = _row(drive, row)
             after[row] = solved(right, state)
         return after

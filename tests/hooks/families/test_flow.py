@@ -8,7 +8,7 @@ from hooks.contract import check_dynamics
 from hooks.dynamics import rollout
 from hooks.errors import InputError
 from hooks.families import adaptive, flow
-from hooks.tangent import jacobian, push
+from hooks.tangent import drive_jacobian, jacobian, push
 
 A = torch.tensor([[-0.3, 1.0], [-1.0, -0.1]], dtype=torch.float64)
 
@@ -150,3 +150,17 @@ def test_what_is_no_field_is_refused():
         flow(spiral, 2, dt=0.1, substeps=0)
     with pytest.raises(InputError, match="tolerances are positive"):
         adaptive(spiral, 2, dt=0.1, rtol=0.0)
+
+
+def test_adaptive_steps_refuse_a_slope_in_the_drive_instead_of_giving_zero():
+    leak = {"dim": 1, "dt": 1.0, "inputs": 1}
+    x, u = states(3, 1), torch.ones(1).double()
+    with pytest.raises(
+        InputError, match="no slope by autograd: take push or jacobian, or flow for slopes in the drive"
+    ):
+        drive_jacobian(adaptive(lambda x, u: u - x, **leak), x, u)
+    # RK4 of one unit of time: 1 - (1 - 1 + 1/2 - 1/6 + 1/24)
+    assert (drive_jacobian(flow(lambda x, u: u - x, **leak), x, u) - (1 - 0.375)).abs().max() < 1e-15
+    assert torch.allclose(
+        jacobian(adaptive(lambda x, u: u - x, **leak), x, u), torch.tensor(math.exp(-1)).double(), atol=1e-8
+    )
