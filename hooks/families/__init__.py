@@ -1,5 +1,6 @@
 """One function a family: network -> Dynamics; and paths, one-parameter families of them."""
 
+from hooks.families.flow import adaptive, flow
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
 from hooks.families.path import along_drive, along_weights
 from hooks.families.piecewise_linear import PiecewiseLinear
@@ -10,9 +11,11 @@ from hooks.families.stepped import stepped
 __all__ = [
     "LeakyRate",
     "PiecewiseLinear",
+    "adaptive",
     "along_drive",
     "along_weights",
     "dale",
+    "flow",
     "low_rank",
     "rebuilt",
     "recurrent",
