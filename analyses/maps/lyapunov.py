@@ -30,7 +30,8 @@ from hooks.watch import Watch, quiet
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-TAIL = 256  # last states kept of each start, to tell attractors apart
+TAIL = 256  # states kept of the last half of each run, evenly spaced, to tell attractors apart
+LAST = 128  # last states, for the period
 BLOCKS = 32  # of which means are taken for the standard error
 CURVE = 200  # points of the running curve
 WIDEST_DETERMINANT = 64  # the sum rule costs a determinant a step; wider maps go without
@@ -144,8 +145,9 @@ class Sweep:
     frame: Tensor  # (starts, dim, directions)
     blocks: Tensor  # (blocks, starts, directions) growth summed within each block
     log_det: Tensor  # (starts,)
-    tail: Tensor  # (starts, tail, dim), a ring
-    reach: Tensor  # (3, starts), largest coordinate in the second, third and last quarter of the run
+    tail: Tensor  # (starts, tail, dim), a ring of every (steps / 2 tail)-th state
+    last: Tensor  # (starts, last, dim), a ring
+    reach: Tensor  # (2, 3, starts), largest and smallest largest coordinate in the second, third and last quarter of the run
     interval: int  # steps between orthonormalisations
     since: int  # steps since the last one: their growth is still in the frame
 
@@ -222,10 +224,12 @@ def lyapunov_spectrum(
         bounded &= ~_growing(sweep.reach)
     bounded = bounded.cpu().numpy() & ~np.isnan(growth).any(axis=(0, 2))
     if driving is None:
-        # the ring in the order of time, without the starts that fill it up in a short run
-        tail = sweep.tail.roll(-(sweep.step % TAIL), 1)[:, -min(done, TAIL) :]
+        # the rings in the order of time, without the starts that fill them up in a short run
+        kept = -(-sweep.step // _stride(steps))
+        tail = sweep.tail.roll(-(kept % TAIL), 1)[:, -min(max(1, done // _stride(steps)), TAIL) :]
+        last = sweep.last.roll(-(sweep.step % LAST), 1)[:, -min(done, LAST) :]
         groups, resting = grouped(tail.double().cpu().numpy(), bounded)
-        periods = periods_of(tail.double().cpu(), TAIL // 2).numpy()
+        periods = periods_of(last.double().cpu(), LAST // 2).numpy()
     else:  # a stable driven map forgets where it started, so starts share an attractor when they share their drives
         alike = np.zeros(len(bounded), dtype=np.int64) if driving.ndim == 2 else np.arange(len(bounded))
         groups, resting = by_size(np.where(bounded, alike, -1)), np.zeros(len(bounded), dtype=bool)
@@ -259,9 +263,18 @@ def _block(steps: int) -> int:
     return max(1, -(-steps // BLOCKS))
 
 
+def _stride(steps: int) -> int:
+    """Steps between the states kept to tell attractors apart: a map that approximates a flow needs many for a turn."""
+    return max(1, steps // (2 * TAIL))
+
+
 def _growing(reach: Tensor) -> Tensor:
-    """(starts,) bool: whether each of the last three quarters of a run reaches well beyond the one before."""
-    return (reach[1] > GROWS * reach[0]) & (reach[2] > GROWS * reach[1])
+    """(starts,) bool: each of the last three quarters of a run reaches well beyond the one before, and the last stays there.
+
+    The second condition lets slow outward spirals pass, which come back (Roessler's).
+    """
+    largest, smallest = reach
+    return (largest[1] > GROWS * largest[0]) & (largest[2] > GROWS * largest[1]) & (smallest[2] > largest[0])
 
 
 def _sweeps(
@@ -272,8 +285,9 @@ def _sweeps(
     frame = torch.linalg.qr(torch.randn(starts, dim, k, generator=generator, dtype=torch.float64).to(states))[0]
     blocks = states.new_zeros(BLOCKS, starts, k)
     log_det = states.new_zeros(starts)
-    tail = states[:, None].repeat(1, TAIL, 1)
-    reach = states.new_zeros(3, starts)
+    tail, last = states[:, None].repeat(1, TAIL, 1), states[:, None].repeat(1, LAST, 1)
+    stride = _stride(steps)
+    reach = torch.stack([states.new_zeros(3, starts), states.new_full((3, starts), float("inf"))])
     full = k == dim and dim <= WIDEST_DETERMINANT
     interval, since = 1, 0
     for step in range(burn_in + steps):
@@ -291,9 +305,13 @@ def _sweeps(
             log_det += torch.linalg.slogdet(jacobian(dynamics, before, drive))[1]
         quarter = 4 * (taken - 1) // steps
         if quarter > 0 and taken > 0:
-            reach[quarter - 1] = torch.maximum(reach[quarter - 1], states.abs().amax(1))
-        tail[:, step % TAIL] = states
-        yield Sweep(step + 1, states, frame, blocks, log_det, tail, reach, interval, since)
+            size = states.abs().amax(1)
+            reach[0, quarter - 1] = torch.maximum(reach[0, quarter - 1], size)
+            reach[1, quarter - 1] = torch.minimum(reach[1, quarter - 1], size)
+        last[:, step % LAST] = states
+        if step % stride == 0:
+            tail[:, step // stride % TAIL] = states
+        yield Sweep(step + 1, states, frame, blocks, log_det, tail, last, reach, interval, since)
 
 
 def _orthonormal(frame: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from analyses.maps import lyapunov
 from analyses.maps.fixed_points import find_fixed_points
 from analyses.maps.lyapunov import lyapunov_spectrum
 from analyses.result import Outcome
+from case_studies._systems import SYSTEMS
 from hooks.dynamics import Dynamics
 from hooks.errors import DrivenError, InputError
 from hooks.families import recurrent
@@ -54,6 +55,14 @@ def test_henon_dimension_and_entropy_follow_from_its_exponents_with_their_errors
     assert found.entropies[0] == first and found.entropy_errors[0] == found.standard_errors[0, 0]
     assert abs(found.kaplan_yorke[0] - (1 + 0.41922 / 1.62319)) < 4 * found.kaplan_yorke_errors[0]
     assert 0 < found.kaplan_yorke_errors[0] < 0.02
+
+
+def test_a_spiral_that_moves_out_slowly_and_comes_back_is_bounded_and_one_attractor():
+    """Roessler's orbit spirals outwards over many turns, then folds back: no start escapes, and all share one band."""
+    system = SYSTEMS["Rossler"]
+    starts = torch.as_tensor(np.asarray(system.start(3))) + 0.5 * (uniform(24, 3) - 0.5)
+    found = lyapunov_spectrum(system.make(), starts, steps=4000, burn_in=500, directions=1)
+    assert (found.attractor == 0).all() and found.verdicts == ("chaotic",)
 
 
 def test_a_stable_cycle_is_named_with_its_period():
