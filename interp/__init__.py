@@ -35,6 +35,7 @@ _WHERE = {
     "along_drive": "hooks.families.path",
     "along_weights": "hooks.families.path",
     "report": "interp.plans",
+    "covariant_vectors": "analyses.maps.covariant_vectors",
 }
 __all__ = ["__version__", *_WHERE]
 

@@ -7,6 +7,7 @@ from analyses.maps.certificates import certify as certify
 from analyses.maps.continua import chart_continuum as chart_continuum
 from analyses.maps.continuation import continue_fixed_points as continue_fixed_points
 from analyses.maps.contraction import certify_contraction as certify_contraction
+from analyses.maps.covariant_vectors import covariant_vectors as covariant_vectors
 from analyses.maps.cycles import find_cycles as find_cycles
 from analyses.maps.fixed_points import find_fixed_points as find_fixed_points
 from analyses.maps.index import index_sum as index_sum

@@ -17,6 +17,7 @@ from analyses.maps.certificates import certify
 from analyses.maps.continua import chart_continuum
 from analyses.maps.continuation import continue_fixed_points
 from analyses.maps.contraction import certify_contraction
+from analyses.maps.covariant_vectors import covariant_vectors
 from analyses.maps.cycles import find_cycles
 from analyses.maps.fixed_points import find_fixed_points
 from analyses.maps.geometry import linear_geometry
@@ -91,6 +92,8 @@ def specimens():
         continue_fixed_points(lambda p: linear([[p]]), np.zeros((0, 1)), at=0.5, span=(0.0, 2.0)),
         exact_fixed_points(tent), exact_fixed_points(line),
         stream_geometry(trajectory), stream_geometry(rollout(linear([[1.0]]), [[2.0]], steps=3)),
+        covariant_vectors(linear([[2.0, 1.0], [0.0, 0.5]]), [[0.0, 0.0]], steps=20),
+        covariant_vectors(half, [[0.0, 0.0]], steps=20, watch=stopped),
     ]  # fmt: skip
 
 
