@@ -36,6 +36,7 @@ _WHERE = {
     "along_weights": "hooks.families.path",
     "report": "interp.plans",
     "covariant_vectors": "analyses.maps.covariant_vectors",
+    "alignment": "analyses.maps.alignment",
 }
 __all__ = ["__version__", *_WHERE]
 

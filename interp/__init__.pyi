@@ -1,4 +1,5 @@
 from analyses.maps.absence import certify_absence as certify_absence
+from analyses.maps.alignment import alignment as alignment
 from analyses.maps.basins import basins as basins
 from analyses.maps.basins import plane_basins as plane_basins
 from analyses.maps.boundaries import edge_state as edge_state

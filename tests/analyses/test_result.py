@@ -11,6 +11,7 @@ from torch import nn
 
 import analyses
 from analyses.maps.absence import certify_absence
+from analyses.maps.alignment import alignment
 from analyses.maps.basins import basins, plane_basins
 from analyses.maps.boundaries import edge_state, separatrix
 from analyses.maps.certificates import certify
@@ -94,6 +95,8 @@ def specimens():
         stream_geometry(trajectory), stream_geometry(rollout(linear([[1.0]]), [[2.0]], steps=3)),
         covariant_vectors(linear([[2.0, 1.0], [0.0, 0.5]]), [[0.0, 0.0]], steps=20),
         covariant_vectors(half, [[0.0, 0.0]], steps=20, watch=stopped),
+        alignment(linear(np.diag([2.0, 0.5])), [[1.0, 0.0]], steps=120),
+        alignment(linear(np.diag([0.5, 0.0])), rest[0], steps=9),
     ]  # fmt: skip
 
 
