@@ -216,15 +216,8 @@ def covariant_vectors(
 
 
 def _passes(
-    dynamics: Dynamics,
-    states: Tensor,
-    steps: int,
-    burn_in: int,
-    after: int,
-    k: int,
-    every: int,
-    generator: torch.Generator,
-) -> Iterator[Pass]:
+    dynamics: Dynamics, states: Tensor, steps: int, burn_in: int, after: int, k: int, every: int, generator: torch.Generator
+) -> Iterator[Pass]:  # fmt: skip
     starts, dim = states.shape
     length, kept = steps + after, -(-steps // every)
 
@@ -232,19 +225,13 @@ def _passes(
         return torch.randn(*shape, generator=generator, dtype=torch.float64).to(states)
 
     frame = torch.linalg.qr(random(starts, dim, k))[0]
+    zeros = states.new_zeros
     run = Pass(
-        step=0,
-        factors=states.new_zeros(length, starts, k, k),
-        stretches=states.new_zeros(length, starts, k),
-        sizes=states.new_zeros(length, starts),
-        growth=states.new_zeros(steps, starts, k),
-        kept=states.new_zeros(kept, starts, dim),
-        frames=states.new_zeros(kept, 2, starts, dim, k),
-        log_det=states.new_zeros(starts),
-        ends=states.new_zeros(kept, 3, starts, k, k),
-        turns=states.new_zeros(2, starts, k),
-        lost=torch.zeros(starts, dtype=torch.bool, device=states.device),
-    )
+        step=0, factors=zeros(length, starts, k, k), stretches=zeros(length, starts, k), sizes=zeros(length, starts),
+        growth=zeros(steps, starts, k), kept=zeros(kept, starts, dim), frames=zeros(kept, 2, starts, dim, k),
+        log_det=zeros(starts), ends=zeros(kept, 3, starts, k, k), turns=zeros(2, starts, k),
+        lost=zeros(starts, dtype=torch.bool),
+    )  # fmt: skip
     long = {name: value for name, value in vars(run).items() if name != "step"}
     determinants = k == dim <= WIDEST_DETERMINANT
     for step in range(burn_in + length):
@@ -339,26 +326,16 @@ def _found(dynamics: Dynamics, run: Pass, steps: int, k: int, every: int, window
     vectors = np.where(gone[:, None, :k], np.nan, numbers(there)[..., :k])
 
     sound = ~gone[:, :k]
-    checks = [
-        Check(
-            "largest sine between a carried vector and the vector there",
-            0.0,
-            float(missed[:, :k][sound].max(initial=0.0)),
-            1e3 * eps * float(np.exp(np.clip(ratio[:, :k][sound], 0.0, 700.0).max(initial=0.0))),
-        )
-    ]
+    off = float(missed[:, :k][sound].max(initial=0.0))
+    rounding = 1e3 * eps * float(np.exp(np.clip(ratio[:, :k][sound], 0.0, 700.0).max(initial=0.0)))
+    checks = [Check("largest sine between a carried vector and the vector there", 0.0, off, rounding)]
     # on the way back ln growth = ln R_ii + ln C_ii - ln C_ii a step later, so the two means differ by what the ends say
     turns = np.log(np.abs(numbers(run.turns)))
     beyond = np.abs(of_vectors - exponents - (turns[0] - turns[1]) / dt / steps)[:, :k][sound]
     size = np.abs(exponents[:, :k][sound]).max(initial=1.0)
-    checks.append(
-        Check(
-            "exponents of vectors against frames, beyond the turn of the vectors between the ends",
-            0.0,
-            float(beyond.max(initial=0.0)),
-            max(FLOOR, 1e3 * eps) * float(size) + checks[0].tolerance / dt,
-        )
-    )
+    allowed = max(FLOOR, 1e3 * eps) * float(size) + rounding / dt
+    name = "exponents of vectors against frames, beyond the turn of the vectors between the ends"
+    checks.append(Check(name, 0.0, float(beyond.max(initial=0.0)), allowed))
     finite = np.isfinite(exponents).all(axis=1)
     if carried == k == dynamics.dim <= WIDEST_DETERMINANT and finite.any():
         sums, expected = exponents[finite].sum(axis=1), numbers(run.log_det)[finite] / dt / steps
@@ -367,49 +344,28 @@ def _found(dynamics: Dynamics, run: Pass, steps: int, k: int, every: int, window
         spread = float(np.exp(np.clip(np.ptp(exponents[finite], axis=1).max() * dt, 0.0, 700.0)))
         allowed = max(FLOOR, 1e3 * eps) * max(1.0, float(total)) + k * eps * spread / dt
         checks.append(Check("sum of exponents: mean ln |det J|", float(expected[worst]), float(sums[worst]), allowed))
+    between = np.quantile(np.where(gone[:, 1:k], np.nan, pairs), LEVELS, axis=0)
     return CovariantVectors(
-        exponents=exponents[:, :k],
-        standard_errors=errors[:, :k],
-        vector_exponents=of_vectors[:, :k],
-        isolated=isolated[:, :k],
-        unmet=np.where(gone, np.nan, unmet)[:, :k],
-        vectors=vectors,
-        states=np.where(lost[:, None], np.nan, numbers(run.kept)),
-        kept_steps=np.arange(0, steps, every),
-        levels=np.array(LEVELS),
-        neighbour_angles=np.moveaxis(np.quantile(np.where(gone[:, 1:k], np.nan, pairs), LEVELS, axis=0), 0, -1),
-        subspace_angles=np.quantile(split, LEVELS, axis=0).T,
-        unstable=unstable,
-        stable=stable,
-        finite_time=np.moveaxis(over_windows, 0, 1)[..., :k],
-        window=window,
-        outcome=Outcome.CONVERGED,
-        checks=tuple(checks),
-    )
+        exponents=exponents[:, :k], standard_errors=errors[:, :k], vector_exponents=of_vectors[:, :k],
+        isolated=isolated[:, :k], unmet=np.where(gone, np.nan, unmet)[:, :k], vectors=vectors,
+        states=np.where(lost[:, None], np.nan, numbers(run.kept)), kept_steps=np.arange(0, steps, every),
+        levels=np.array(LEVELS), neighbour_angles=np.moveaxis(between, 0, -1),
+        subspace_angles=np.quantile(split, LEVELS, axis=0).T, unstable=unstable, stable=stable,
+        finite_time=np.moveaxis(over_windows, 0, 1)[..., :k], window=window, outcome=Outcome.CONVERGED, checks=tuple(checks),
+    )  # fmt: skip
 
 
 def _nothing(starts: int, dim: int, k: int, window: int) -> CovariantVectors:
     """The result of a run that was stopped."""
-    unknown = np.full((starts, k), np.nan)
+    unknown, no_angles = np.full((starts, k), np.nan), np.full((starts, k, len(LEVELS)), np.nan)
+    none = np.zeros(starts, dtype=np.int64)
     return CovariantVectors(
-        exponents=unknown,
-        standard_errors=unknown.copy(),
-        vector_exponents=unknown.copy(),
-        isolated=np.zeros((starts, k), dtype=bool),
-        unmet=unknown.copy(),
-        vectors=np.zeros((0, starts, dim, k)),
-        states=np.zeros((0, starts, dim)),
-        kept_steps=np.zeros(0, dtype=np.int64),
-        levels=np.array(LEVELS),
-        neighbour_angles=np.full((starts, k - 1, len(LEVELS)), np.nan),
-        subspace_angles=np.full((starts, len(LEVELS)), np.nan),
-        unstable=np.zeros(starts, dtype=np.int64),
-        stable=np.zeros(starts, dtype=np.int64),
-        finite_time=np.zeros((starts, 0, k)),
-        window=window,
-        outcome=Outcome.OUT_OF_TIME,
-        checks=(),
-    )
+        exponents=unknown, standard_errors=unknown.copy(), vector_exponents=unknown.copy(), unmet=unknown.copy(),
+        isolated=np.zeros((starts, k), dtype=bool), vectors=np.zeros((0, starts, dim, k)), states=np.zeros((0, starts, dim)),
+        kept_steps=np.zeros(0, dtype=np.int64), levels=np.array(LEVELS), neighbour_angles=no_angles[:, 1:],
+        subspace_angles=no_angles[:, 0], unstable=none, stable=none.copy(), finite_time=np.zeros((starts, 0, k)),
+        window=window, outcome=Outcome.OUT_OF_TIME, checks=(),
+    )  # fmt: skip
 
 
 def _standard_errors(rates: np.ndarray) -> np.ndarray:
