@@ -174,7 +174,7 @@ def alignment(
         size = torch.linalg.vector_norm(spread.states, dim=1).clamp(min=1.0)
         back = torch.linalg.vector_norm(spread.recent - spread.states, dim=2).amin(0)
         resting = (back <= REST * size).cpu().numpy()
-    return _judged(logs, growth, resting, dynamics.dt, Outcome.CONVERGED if done == steps else Outcome.OUT_OF_TIME)
+    return _judged(logs, growth, resting, dynamics, Outcome.CONVERGED if done == steps else Outcome.OUT_OF_TIME)
 
 
 def _spreads(dynamics: Dynamics, states: Tensor, steps: int, k: int, generator: torch.Generator) -> Iterator[Spread]:
@@ -198,9 +198,12 @@ def _spreads(dynamics: Dynamics, states: Tensor, steps: int, k: int, generator: 
         yield Spread(step + 1, log_index, growth, states, recent)
 
 
-def _judged(logs: np.ndarray, growth: np.ndarray, resting: np.ndarray, dt: float, outcome: Outcome) -> Alignment:
+def _judged(
+    logs: np.ndarray, growth: np.ndarray, resting: np.ndarray, dynamics: Dynamics, outcome: Outcome
+) -> Alignment:
     """Laws of (steps + 1, starts) logarithms, with the frame's (steps, starts, k) growth per unit of the clock."""
-    steps, starts = len(growth), logs.shape[1]
+    steps, starts, dt = len(growth), logs.shape[1], dynamics.dt
+    floor = max(FLOOR, 1e3 * torch.finfo(dynamics.dtype).eps)
     numbers = {
         name: np.full(starts, np.nan)
         for name in ("rates", "rate_errors", "powers", "predicted", "predicted_errors", "leading", "leading_errors")
@@ -225,8 +228,8 @@ def _judged(logs: np.ndarray, growth: np.ndarray, resting: np.ndarray, dt: float
         for name, value in zip(numbers, values, strict=True):
             numbers[name][start] = value
 
-        apart = abs(-rate - predicted) / max(math.hypot(rate_error, gap_error), FLOOR)
-        falls = -rate > max(SURE * rate_error, FLOOR) and predicted > max(SURE * gap_error, FLOOR)
+        apart = abs(-rate - predicted) / max(math.hypot(rate_error, gap_error), floor)
+        falls = -rate > max(SURE * rate_error, floor) and predicted > max(SURE * gap_error, floor)
         if abs(power) < FLAT:
             verdicts[start] = "constant"
         elif off_power < off_line:
@@ -236,7 +239,7 @@ def _judged(logs: np.ndarray, growth: np.ndarray, resting: np.ndarray, dt: float
                 Check(f"start {start + 1}: fitted against predicted rate, in standard errors", 0.0, apart, SURE)
             )
             if apart <= SURE:
-                sure = leading > max(SURE * leading_error, FLOOR)
+                sure = leading > max(SURE * leading_error, floor)
                 grows = "an unstable rest or cycle, never left" if resting[start] else "chaotic"
                 verdicts[start] = grows if sure else "exponential, not chaotic"
     return Alignment(**numbers, log_index=logs.T, verdicts=tuple(verdicts), outcome=outcome, checks=tuple(checks))

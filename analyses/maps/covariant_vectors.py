@@ -306,8 +306,7 @@ def _found(dynamics: Dynamics, run: Pass, steps: int, k: int, every: int, window
     edge = ~lost[:, None]
     isolated = np.hstack([edge, clear]) & np.hstack([clear, edge])
     doubt = np.fmax(SURE * errors, FLOOR)
-    unstable = (exponents > doubt)[:, :k].sum(axis=1)
-    stable = (exponents < -doubt)[:, :k].sum(axis=1)
+    unstable, stable = ((sign * exponents > doubt)[:, :k].sum(axis=1) for sign in (1, -1))
 
     there, later, other = (run.frames[:, i] @ run.ends[:, j] for i, j in ((0, 0), (1, 1), (0, 2)))
     unmet = numbers(_sines(there, other).amax(0))
@@ -324,7 +323,6 @@ def _found(dynamics: Dynamics, run: Pass, steps: int, k: int, every: int, window
     windows = steps // window
     over_windows = growth[: windows * window].reshape(windows, window, *growth.shape[1:]).mean(axis=1)
     vectors = np.where(gone[:, None, :k], np.nan, numbers(there)[..., :k])
-
     sound = ~gone[:, :k]
     off = float(missed[:, :k][sound].max(initial=0.0))
     rounding = 1e3 * eps * float(np.exp(np.clip(ratio[:, :k][sound], 0.0, 700.0).max(initial=0.0)))
@@ -334,8 +332,8 @@ def _found(dynamics: Dynamics, run: Pass, steps: int, k: int, every: int, window
     beyond = np.abs(of_vectors - exponents - (turns[0] - turns[1]) / dt / steps)[:, :k][sound]
     size = np.abs(exponents[:, :k][sound]).max(initial=1.0)
     allowed = max(FLOOR, 1e3 * eps) * float(size) + rounding / dt
-    name = "exponents of vectors against frames, beyond the turn of the vectors between the ends"
-    checks.append(Check(name, 0.0, float(beyond.max(initial=0.0)), allowed))
+    gap = float(beyond.max(initial=0.0))
+    checks.append(Check("exponents of vectors against frames, beyond the turn between the ends", 0.0, gap, allowed))
     finite = np.isfinite(exponents).all(axis=1)
     if carried == k == dynamics.dim <= WIDEST_DETERMINANT and finite.any():
         sums, expected = exponents[finite].sum(axis=1), numbers(run.log_det)[finite] / dt / steps

@@ -85,6 +85,14 @@ def test_boring_and_bad_maps_are_values_not_exceptions():
     assert none.log_index.shape == (0, 151) and none.verdicts == ()
 
 
+def test_single_precision_is_judged_by_its_own_rounding():
+    A = torch.tensor([[2.0, 1.0], [0.0, 0.5]])
+    found = alignment(Dynamics(lambda x, _: x @ A.T, dim=2, dtype=torch.float32), [[0.0, 0.0]], steps=200)
+    assert found.verdicts == ("an unstable rest or cycle, never left",)
+    assert found.rates == pytest.approx([math.log(4)], abs=1e-3)
+    assert_checks(found)
+
+
 def test_a_stopped_run_returns_what_it_has():
     found = alignment(
         cat_map(), [[0.1, 0.2]], steps=500, watch=lambda states, total: (next(states) for _ in range(120))
