@@ -37,6 +37,8 @@ _WHERE = {
     "report": "interp.plans",
     "zero_one_test": "analyses.series.zero_one",
     "divergence_rate": "analyses.series.divergence",
+    "covariant_vectors": "analyses.maps.covariant_vectors",
+    "alignment": "analyses.maps.alignment",
 }
 __all__ = ["__version__", *_WHERE]
 

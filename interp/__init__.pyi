@@ -1,4 +1,5 @@
 from analyses.maps.absence import certify_absence as certify_absence
+from analyses.maps.alignment import alignment as alignment
 from analyses.maps.basins import basins as basins
 from analyses.maps.basins import plane_basins as plane_basins
 from analyses.maps.boundaries import edge_state as edge_state
@@ -7,6 +8,7 @@ from analyses.maps.certificates import certify as certify
 from analyses.maps.continua import chart_continuum as chart_continuum
 from analyses.maps.continuation import continue_fixed_points as continue_fixed_points
 from analyses.maps.contraction import certify_contraction as certify_contraction
+from analyses.maps.covariant_vectors import covariant_vectors as covariant_vectors
 from analyses.maps.cycles import find_cycles as find_cycles
 from analyses.maps.fixed_points import find_fixed_points as find_fixed_points
 from analyses.maps.index import index_sum as index_sum

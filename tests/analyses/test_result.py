@@ -11,12 +11,14 @@ from torch import nn
 
 import analyses
 from analyses.maps.absence import certify_absence
+from analyses.maps.alignment import alignment
 from analyses.maps.basins import basins, plane_basins
 from analyses.maps.boundaries import edge_state, separatrix
 from analyses.maps.certificates import certify
 from analyses.maps.continua import chart_continuum
 from analyses.maps.continuation import continue_fixed_points
 from analyses.maps.contraction import certify_contraction
+from analyses.maps.covariant_vectors import covariant_vectors
 from analyses.maps.cycles import find_cycles
 from analyses.maps.fixed_points import find_fixed_points
 from analyses.maps.geometry import linear_geometry
@@ -95,6 +97,10 @@ def specimens():
         stream_geometry(trajectory), stream_geometry(rollout(linear([[1.0]]), [[2.0]], steps=3)),
         zero_one_test(np.random.default_rng(0).standard_normal(300)), zero_one_test(np.zeros((2, 5))),
         divergence_rate(rollout(logistic(), [[0.3]], steps=999).states[0]), divergence_rate(np.zeros(5)),
+        covariant_vectors(linear([[2.0, 1.0], [0.0, 0.5]]), [[0.0, 0.0]], steps=20),
+        covariant_vectors(half, [[0.0, 0.0]], steps=20, watch=stopped),
+        alignment(linear(np.diag([2.0, 0.5])), [[1.0, 0.0]], steps=120),
+        alignment(linear(np.diag([0.5, 0.0])), rest[0], steps=9),
     ]  # fmt: skip
 
 

@@ -15,7 +15,7 @@ ISSUED = ["load", "dynamics", "capture", "rollout", "Dynamics", "Trajectory", "f
           "index_sum", "certify", "jacobian_spectra", "lyapunov_spectrum", "report", "find_slow_points", "chart_continuum",
           "continue_fixed_points", "basins", "plane_basins", "edge_state", "separatrix", "minimal_kicks", "certify_absence",
           "certify_contraction", "falsify_lyapunov_function", "exact_fixed_points", "return_map", "along_drive",
-          "along_weights", "zero_one_test", "divergence_rate"]  # fmt: skip
+          "along_weights", "zero_one_test", "divergence_rate", "covariant_vectors", "alignment"]  # fmt: skip
 
 
 def test_every_public_name_is_what_its_table_says_and_the_stub_agrees():
