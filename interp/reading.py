@@ -1,4 +1,4 @@
-"""Which family a module belongs to: the only place that asks."""
+"""From a network to its map in one call."""
 
 from collections.abc import Mapping
 from typing import Any
