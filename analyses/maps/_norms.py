@@ -76,6 +76,7 @@ def _norm(T: Tensor) -> Norm | None:
 
 
 def given_norm(dynamics: Dynamics, metric: Any) -> Norm:
+    """The norm of a metric (dim, dim), or (dim,) for a diagonal one; InputError when it is not positive definite."""
     M = torch.as_tensor(metric, dtype=torch.float64, device=dynamics.device)
     M = torch.diag(M) if M.ndim == 1 else M
     if M.shape != (dynamics.dim, dynamics.dim) or not torch.isfinite(M).all():
