@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooks.dynamics import Dynamics, as_states, autonomous
+from hooks.dynamics import Dynamics, as_states, autonomous, digest
 
 
 def return_map(dynamics: Dynamics, *, normal: Any, origin: Any, most: int = 10_000) -> Dynamics:
@@ -64,5 +64,7 @@ def return_map(dynamics: Dynamics, *, normal: Any, origin: Any, most: int = 10_0
         return found
 
     return replace(
-        dynamics, step=step, name=f"{dynamics.name}, returns", clock="iteration", dt=1.0, jacobian=None, push=None, box=None
+        dynamics,
+        fingerprint=f"{dynamics.fingerprint}|{digest(n, o, most)[:8]}" if dynamics.fingerprint else "",
+        weights={}, step=step, name=f"{dynamics.name}, returns", clock="iteration", dt=1.0, jacobian=None, push=None, box=None
     )  # fmt: skip

@@ -82,12 +82,7 @@ class EdgeState(Result):
         kind = "saddle" if len(self.states) == 1 else f"saddle cycle of period {len(self.states)}"
         text = f"1 edge state, a {kind} between attractors {self.sides[0]} and {self.sides[1]}: largest eigenvalues "
         text += ", ".join(f"{abs(value):.4g}" for value in self.eigenvalues[:2])
-        text += f", residual {self.residual:.1g}"
-        return (
-            text
-            if self.unstable == 1
-            else f"{text}; {self.unstable} unstable directions, so no edge of two basins only"
-        )
+        return f"{text}, residual {self.residual:.1g}"
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """How far the track is from its last state, step by step."""

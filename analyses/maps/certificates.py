@@ -180,6 +180,8 @@ def confirmed(dynamics: Dynamics, claims: Certificates) -> np.ndarray:
     good = np.ones(len(claims.radii), dtype=bool)
     if not len(claimed):
         return good
+    if period not in (1, claims.times):
+        return ~claims.proved
     centers = torch.as_tensor(claims.points[claimed]).to(dtype=power.dtype, device=power.device)
     radii, unique = (torch.as_tensor(side[claimed]).to(centers) for side in (claims.radii, claims.unique_within))
     try:

@@ -9,6 +9,7 @@ from analyses.maps.fixed_points import find_fixed_points
 from analyses.maps.stability import classify
 from hooks.dynamics import Dynamics
 from hooks.errors import DrivenError, InputError
+from hooks.families import recurrent
 from hooks.section import return_map
 
 TURN, PULL = 0.01, 0.02  # radians a step; share of the distance from the circle that is lost a step
@@ -51,6 +52,13 @@ def test_a_state_that_never_returns_is_nan_and_no_root():
     assert torch.isnan(section(torch.zeros(1, 1, dtype=torch.float64))).all()
     found = find_fixed_points(section, [[0.0]])
     assert found.points.shape == (0, 1)
+
+
+def test_a_return_map_is_another_map_and_carries_no_weights():
+    gru = recurrent(torch.nn.GRU(1, 2)).hold([0.0])
+    section = return_map(gru, normal=[1.0, 0.0], origin=[0.0, 0.0])
+    assert section.fingerprint not in ("", gru.fingerprint) and section.weights == {}
+    assert section.fingerprint != return_map(gru, normal=[0.0, 1.0], origin=[0.0, 0.0]).fingerprint
 
 
 def test_what_is_refused():

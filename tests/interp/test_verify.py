@@ -79,6 +79,16 @@ def test_a_changed_number_is_refused(tmp_path, field):
     assert first.confirmed == first.claims - 1
 
 
+@pytest.mark.parametrize(("finding", "field", "value"), [(2, "rate", 0.01), (1, "times", 4)])
+def test_a_better_rate_or_another_period_is_refused(tmp_path, finding, field, value):
+    written(tmp_path)
+    path = tmp_path / "numbers.json"
+    numbers = json.loads(path.read_text())
+    numbers["findings"][finding][field] = value
+    path.write_text(json.dumps(numbers))
+    assert verified(tmp_path)[finding - 1].confirmed == 0
+
+
 def test_a_point_that_is_moved_in_a_complete_list_is_refused(tmp_path):
     written(tmp_path)
     path = tmp_path / "numbers.json"
