@@ -3,6 +3,7 @@ import importlib
 import json
 import math
 import pkgutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,7 +49,19 @@ def every_kind():
 
 @pytest.fixture(scope="module")
 def specimens():
-    """Two of each kind: one with something found, one empty or with values that are not finite."""
+    """Two of each kind: one with something found, one empty or with values that are not finite.
+
+    A test file of an analysis may give its own: a function ``specimens`` that returns the list.
+    """
+    here = Path(__file__).parent
+    files = sorted(path.relative_to(here).with_suffix("") for path in here.glob("*/test_*.py"))
+    modules = [importlib.import_module(".".join(("tests.analyses", *file.parts))) for file in files]
+    return first_specimens() + [
+        result for module in modules if hasattr(module, "specimens") for result in module.specimens()
+    ]
+
+
+def first_specimens():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         gru = recurrent(nn.GRU(2, 4), readout=nn.Linear(4, 1))
