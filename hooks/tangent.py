@@ -1,17 +1,33 @@
 """How nearby states part in one step: Jacobians and carried tangents. The only file that touches autograd.
 
 A family's hand-written ``jacobian`` and ``push`` are used where they exist; otherwise the Jacobian is one batched
-reverse pass and ``push`` is forward mode, which never forms the Jacobian (k directions cost k tangent passes).
+reverse pass and ``push`` is forward mode, which never forms the Jacobian (k directions cost k tangent passes). A run of many
+steps takes ``pushed``, which compiles the push where that pays.
 """
 
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hooks.dynamics import Dynamics
 from hooks.errors import DrivenError, InputError
+
+# Numbers in the tangents of one forward pass, which holds about nine arrays of them: 20 MB
+AT_ONCE = 1 << 18
+
+# What an eager push spends that a compiled one does not, in seconds: rounded from Lorenz's and GRU's steps on one CPU core.
+# They are constants, not timed, so that a run makes the same choice, and with it the same bits, every time.
+PER_CALL = 2e-6  # of each operation
+PER_DUAL_CALL = 8e-6  # of each operation under torch.func's forward mode
+PER_NUMBER = 1e-9  # of each number written to memory between operations
+PER_STEP = -6e-5  # back again: entering compiled code
+COMPILING = 10.0  # seconds that compilation may take: 2 to 14 when tried
 
 
 def jacobian(
@@ -77,6 +93,19 @@ def push(
         with torch.no_grad():
             return dynamics.push(states, tangents, drive)
 
+    batch, dim, directions = tangents.shape
+    width = max(1, AT_ONCE // max(1, batch * dim))
+    if directions <= width:
+        return _forward_mode(dynamics, states, tangents, drive)
+    after, carried = states, torch.empty(tangents.shape, dtype=tangents.dtype, device=tangents.device)
+    for first in range(0, directions, width):
+        last = first + width
+        with _drawing_again(states, last < directions):
+            after, carried[:, :, first:last] = _forward_mode(dynamics, states, tangents[:, :, first:last], drive)
+    return after, carried
+
+
+def _forward_mode(dynamics: Dynamics, states: Tensor, tangents: Tensor, drive: Any) -> tuple[Tensor, Tensor]:
     states = states.contiguous()  # rows that share their memory, as a constant map may give, have no dual
 
     def step(inputs: Tensor) -> Tensor:
@@ -91,6 +120,164 @@ def push(
         directions: Any = torch.func.vmap(along, in_dims=2, out_dims=(None, 2), randomness="same")  # type: ignore[arg-type]
         after, carried = directions(tangents)
     return after, carried
+
+
+def _drawing_again(states: Tensor, again: bool = True) -> Any:
+    """What is drawn inside is drawn again outside."""
+    return torch.random.fork_rng(devices=[states.device] if states.is_cuda else [], enabled=again)
+
+
+@dataclass(frozen=True, eq=False)
+class Pushed:
+    """``push`` and ``jacobian`` of one map for a run of many steps.
+
+    Attributes
+    ----------
+    compiled
+        Whether a compiled push serves states and tangents of the shapes, and drives of the kind, that ``pushed`` was given;
+        others go to ``push``.
+    note
+        What was chosen and why, in one sentence.
+    """
+
+    dynamics: Dynamics
+    compiled: bool
+    note: str
+    carry: Callable[..., tuple[Tensor, Tensor]] | None = None
+    shapes: tuple[Any, ...] = ()
+
+    def __call__(
+        self, states: Float[Tensor, "batch dim"], tangents: Float[Tensor, "batch dim directions"], drive: Any = None
+    ) -> tuple[Float[Tensor, "batch dim"], Float[Tensor, "batch dim directions"]]:
+        """What ``push`` gives, to rounding."""
+        if self.carry is None or _shapes(states, tangents, drive) != self.shapes:
+            return push(self.dynamics, states, tangents, drive)
+        with torch.no_grad():
+            return self.carry(states.contiguous(), tangents.contiguous(), *([] if drive is None else [drive]))
+
+    def jacobian(self, states: Float[Tensor, "batch dim"], drive: Any = None) -> Float[Tensor, "batch dim dim"]:
+        """What ``jacobian`` gives, to rounding: by the compiled push where that carries ``dim`` directions."""
+        basis = torch.eye(self.dynamics.dim, dtype=states.dtype, device=states.device)
+        basis = basis.expand(len(states), -1, -1)
+        if self.carry is None or _shapes(states, basis, drive) != self.shapes:
+            return jacobian(self.dynamics, states, drive)
+        return self(states, basis, drive)[1]
+
+
+def pushed(
+    dynamics: Dynamics,
+    states: Float[Tensor, "batch dim"],
+    tangents: Float[Tensor, "batch dim directions"],
+    drive: Any = None,
+    *,
+    steps: int,
+    compiled: bool | None = None,
+) -> Pushed:
+    """The push for a run of many steps from here, compiled by torch.compile where the work saved pays for it.
+
+    Parameters
+    ----------
+    states, tangents, drive
+        Of the first step: what is compiled serves these shapes, and its first step is compared with the eager one.
+    steps
+        Pushes and Jacobians of the whole run; a run that is resumed states the same number, and then makes the same choice.
+    compiled
+        Whether to compile; decided from a count of the operations in one eager push when left out.
+
+    Notes
+    -----
+    Compiled is the forward mode of ``step`` and, where that cannot be traced or differs, the hand-written push. Eager pushes
+    stay, and the note says so, for a step that cannot be traced (scipy inside, branches on values), that draws random numbers,
+    whose drive is neither None nor a tensor, without a C++ compiler, or whose first step differs beyond rounding. The compiled
+    step has other last bits than the eager one, so that chaotic orbits part after some steps; its own are the same in every
+    process on one machine with one number of threads. torch keeps what it compiled in its own cache folder.
+
+    Cost: one eager push to decide; 2 to 14 s to compile.
+    """
+    if compiled is False:
+        return Pushed(dynamics, False, "pushes are eager, as asked")
+    count = _Count()
+    with _drawing_again(states), count:
+        expected = push(dynamics, states, tangents, drive)
+    per_call = PER_DUAL_CALL if dynamics.push is None else PER_CALL
+    saved = steps * max(0.0, PER_STEP + count.calls * per_call + count.numbers * PER_NUMBER)
+    if compiled is None and saved <= COMPILING:
+        note = f"compiled, {steps} of them would save {saved:.2g} s of the {COMPILING:.0f} s that it may take"
+        return Pushed(dynamics, False, f"pushes are eager: {note}")
+    if count.random:
+        return Pushed(dynamics, False, "pushes are eager: the step draws random numbers")
+    if not (drive is None or isinstance(drive, Tensor)):
+        return Pushed(
+            dynamics, False, f"pushes are eager: a drive of type {type(drive).__name__} may be another at each step"
+        )
+    reasons = []
+    for source in ("forward mode", "the hand-written push") if dynamics.push is not None else ("forward mode",):
+        twin = replace(dynamics, push=None) if source == "forward mode" else dynamics
+        try:
+            carry = _compiled(twin, states, tangents, drive)
+            trial = Pushed(dynamics, True, f"pushes are {source}, compiled", carry, _shapes(states, tangents, drive))
+            got = trial(states, tangents, drive)
+        except Exception as error:  # the tracer, the compiler or the user's code may raise anything
+            reasons.append(f"{source}: {type(error).__name__}: {' '.join(str(error).split())[:100]}")
+            continue
+        # every operation, and every term of a sum over dim, may round once
+        allowed = (count.calls + dynamics.dim) * torch.finfo(dynamics.dtype).eps
+        if all(_near(a, b, allowed) for a, b in zip(got, expected, strict=True)):
+            return trial
+        reasons.append(f"{source}: its first step differs from the eager one beyond rounding")
+    return Pushed(dynamics, False, f"pushes are eager, for none could be compiled ({'; '.join(reasons)})")
+
+
+class _Count(TorchDispatchMode):
+    """Operations run, numbers they wrote, and whether one of them draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.numbers, self.random = 0, 0, False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.calls += 1
+        self.random |= torch.Tag.nondeterministic_seeded in func.tags
+        if isinstance(out, Tensor) and not func.is_view:
+            self.numbers += out.numel()
+        return out
+
+
+def _compiled(dynamics: Dynamics, states: Tensor, tangents: Tensor, drive: Any) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The push traced to one graph of plain operations, on fake tensors so that no value is baked in, and compiled.
+
+    Tangents go in and out with the directions innermost in memory: there the loops over them are vectorised.
+    """
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def carry(states: Tensor, tangents: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
+        drive = held[0] if held else None
+        by_hand = dynamics.push is not None
+        after, carried = (push if by_hand else _forward_mode)(dynamics, states, tangents, drive)
+        return after.contiguous(), carried.contiguous()
+
+    inputs = [states.contiguous(), tangents.contiguous(), *([] if drive is None else [drive])]
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        graph = make_fx(carry, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+        compiled = torch.compile(graph, fullgraph=True, dynamic=False)
+        compiled(*inputs)
+    return compiled
+
+
+def _shapes(*tensors: Any) -> tuple[Any, ...]:
+    """What a compiled push depends on."""
+    return tuple((t.shape, t.dtype, t.device) if isinstance(t, Tensor) else t for t in tensors)
+
+
+def _near(got: Tensor, expected: Tensor, allowed: float) -> bool:
+    """Equal to so many roundings of the largest entry; what is not finite, alike."""
+    finite = torch.isfinite(expected)
+    if not torch.equal(finite, torch.isfinite(got)):
+        return False
+    apart = (got - expected)[finite].abs()
+    return not len(apart) or bool(apart.max() <= allowed * expected[finite].abs().max())
 
 
 def _reverse(function: Any, inputs: Tensor, outputs: int) -> Tensor:

@@ -24,7 +24,7 @@ from analyses.maps._attractors import by_size, grouped, periods_of
 from analyses.result import Check, Outcome, Result, axes_or_new, counted
 from hooks.dynamics import Dynamics, as_drive, as_states, autonomous
 from hooks.errors import InputError
-from hooks.tangent import jacobian, push
+from hooks.tangent import pushed
 from hooks.watch import Watch, quiet
 
 if TYPE_CHECKING:
@@ -290,10 +290,12 @@ def _sweeps(
     reach = torch.stack([states.new_zeros(3, starts), states.new_full((3, starts), float("inf"))])
     full = k == dim and dim <= WIDEST_DETERMINANT
     interval, since = 1, 0
+    first = None if driving is None else driving[..., 0, :]
+    carry = pushed(dynamics, states, frame, first, steps=(1 + full) * (burn_in + steps))
     for step in range(burn_in + steps):
         drive = None if driving is None else driving[..., step, :]
         before = states
-        states, frame = push(dynamics, states, frame, drive)
+        states, frame = carry(states, frame, drive)
         frame = torch.where(torch.isfinite(states).all(1)[:, None, None], torch.nan_to_num(frame), 0.0)
         taken, since = step + 1 - burn_in, since + 1
         if since >= interval or taken % _block(steps) == 0 or taken == steps:
@@ -302,7 +304,7 @@ def _sweeps(
                 blocks[(taken - 1) // _block(steps)] += logs
             interval, since = _interval(logs, since), 0
         if taken > 0 and full:
-            log_det += torch.linalg.slogdet(jacobian(dynamics, before, drive))[1]
+            log_det += torch.linalg.slogdet(carry.jacobian(before, drive))[1]
         quarter = 4 * (taken - 1) // steps
         if quarter > 0 and taken > 0:
             size = states.abs().amax(1)
