@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 OUT ?= interp-report
 PEER ?=
+PYNAMICALSYS ?=
+HYPEROPT ?=
+PARALLEL ?=
 
 .PHONY: report test lint slow bench clean
 
@@ -25,6 +28,8 @@ slow: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.exact_fixed_points
 	$(BIN)/python -m benchmarks.fixed_points $(if $(PEER),--peer $(PEER))
+	$(BIN)/python -m benchmarks.lyapunov $(if $(PYNAMICALSYS),--peer-python $(PYNAMICALSYS)) \
+		$(if $(HYPEROPT),--peer-hyperopt $(HYPEROPT)) $(if $(PARALLEL),--peer-parallel $(PARALLEL))
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -312,7 +312,9 @@ def main() -> None:
     for what in ("push", "spectrum"):
         command = [sys.executable, "-m", "benchmarks.lyapunov", "--memory", what]
         copies = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-        notes.append(f"Peak memory of {DIRECTIONS} directions on a lattice of {WIDE} units, {what}: {copies} states.")
+        notes.append(
+            f"Peak memory for {DIRECTIONS} directions on {WIDE} units, above what stood before, {what}: {copies} states."
+        )
     header = ["system", "tool", "ensemble", "median CPU, s", "compiling, s", "first exponent", "sum", "work", "ratio",
               "ratio with compiling"]  # fmt: skip
     compared = asked.peer_python is not None and asked.peer_hyperopt is not None and asked.peer_parallel
