@@ -2,6 +2,7 @@
 
 from hooks.families.flow import adaptive, flow
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
+from hooks.families.liquid import LiquidTimeConstant, is_liquid, liquid
 from hooks.families.path import along_drive, along_weights
 from hooks.families.piecewise_linear import PiecewiseLinear
 from hooks.families.rebuilt import rebuilt
@@ -10,12 +11,15 @@ from hooks.families.stepped import stepped
 
 __all__ = [
     "LeakyRate",
+    "LiquidTimeConstant",
     "PiecewiseLinear",
     "adaptive",
     "along_drive",
     "along_weights",
     "dale",
     "flow",
+    "is_liquid",
+    "liquid",
     "low_rank",
     "rebuilt",
     "recurrent",
