@@ -1,6 +1,8 @@
 """One function a family: network -> Dynamics; and paths, one-parameter families of them."""
 
+from hooks.families.controlled import controlled_flow
 from hooks.families.flow import adaptive, flow
+from hooks.families.foreign import foreign, from_jax
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
 from hooks.families.liquid import LiquidTimeConstant, is_liquid, liquid
 from hooks.families.path import along_drive, along_weights
@@ -16,8 +18,11 @@ __all__ = [
     "adaptive",
     "along_drive",
     "along_weights",
+    "controlled_flow",
     "dale",
     "flow",
+    "foreign",
+    "from_jax",
     "is_liquid",
     "liquid",
     "low_rank",

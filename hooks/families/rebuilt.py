@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hooks.dynamics import Dynamics
 from hooks.errors import LoadError
 from hooks.families.closed_form import closed_form
+from hooks.families.flow import chained
 from hooks.families.leaky_rate import LeakyRate
 from hooks.families.liquid import LiquidTimeConstant
 from hooks.families.piecewise_linear import PiecewiseLinear
@@ -37,6 +38,8 @@ def _family(weights: dict[str, Tensor | str | int]) -> Dynamics:
         return LeakyRate(**given).dynamics()
     if family == "almost linear":
         return PiecewiseLinear(**{**given, "relu": int(given["relu"]), "outputs": int(given["outputs"])}).dynamics()
+    if family == "flow":
+        return chained(given)
     if family == "liquid time constant":
         dt = float(given.pop("dt"))
         return LiquidTimeConstant(**{**given, "unfolds": int(given["unfolds"])}).dynamics(dt=dt)
