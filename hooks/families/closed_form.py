@@ -129,7 +129,7 @@ def _after(
         W = cell[f"{name}.weight"]
         return linear(state, W[:, inputs:]) + linear(entering, W[:, :inputs], cell[f"{name}.bias"])
 
-    features = act(mixed("backbone.0")) if depth else None
+    features: TensorLike = act(mixed("backbone.0")) if depth else None
     for d in range(1, depth):
         features = act(linear(features, cell[f"backbone.{d}.weight"], cell[f"backbone.{d}.bias"]))
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from hooks.dynamics import Dynamics, TensorLike
 from hooks.errors import InputError
-from hooks.families.flow import Method, as_velocity, flow, fingerprint_of
+from hooks.families.flow import Method, as_velocity, fingerprint_of, flow
 
 
 def controlled_flow(

@@ -329,7 +329,9 @@ def _written(module: nn.Module, dt: float, method: str, substeps: int) -> dict[s
     layers = [part for part in (module if type(module) is nn.Sequential else [module]) if type(part) not in SILENT]
     if any(type(part) is not nn.Linear and (type(part) not in CHAINED.values() or not _plain(part)) for part in layers):
         return {}
-    tensors = {f"layers.{k}.{name}": value for k, part in enumerate(layers) for name, value in part.state_dict().items()}
+    tensors = {
+        f"layers.{k}.{name}": value for k, part in enumerate(layers) for name, value in part.state_dict().items()
+    }
     kinds = " ".join(type(part).__name__ for part in layers)
     time = torch.tensor(dt, dtype=torch.float64)
     return {"family": "flow", "layers": kinds, "method": method, "substeps": substeps, "dt": time, **tensors}

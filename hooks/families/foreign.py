@@ -136,8 +136,8 @@ def from_jax(
 
     Notes
     -----
-    64-bit arithmetic is switched on around each call alone, so JAX's own setting stays as it was. Cost: one compilation for each
-    shape of the batch.
+    64-bit arithmetic is switched on around each call alone, so JAX's own setting stays as it was. Cost: one compilation for
+    each shape of the batch.
     """
     try:
         import jax
@@ -164,9 +164,7 @@ def from_jax(
             after, carried = compiled_along(states, tangents, drive)
             return np.asarray(after), np.asarray(carried)
 
-    return foreign(
-        stepped, dim, push=push, inputs=inputs, dt=dt, clock=clock, name=name, fingerprint=fingerprint
-    )
+    return foreign(stepped, dim, push=push, inputs=inputs, dt=dt, clock=clock, name=name, fingerprint=fingerprint)
 
 
 def _seen(name: str, states: Any, drive: Any) -> None:

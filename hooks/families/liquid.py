@@ -32,9 +32,9 @@ LTC = {*SYNAPSE, *(f"sensory_{name}" for name in SYNAPSE), *UNIT}
 class LiquidTimeConstant:
     """A liquid time-constant network, cm dv/dt = gleak (vleak - v) + sum_i w_i s_i (erev_i - v), under the fused solver.
 
-    The synapse from i to j is open by s_ij = sigmoid(sigma_ij (v_i - mu_ij)). A unit's f of the paper is sum_i w_i s_i / cm, its
-    tau is cm / gleak, and its A the mean of the reversals weighted by w_i s_i. The ``unfolds`` substeps of width h are
-    v <- (cm v / h + gleak vleak + sum w s erev) / (cm / h + gleak + sum w s + epsilon).
+    The synapse from i to j is open by s_ij = sigmoid(sigma_ij (v_i - mu_ij)). In the paper's terms tau is cm / gleak, f is
+    sum_i w_i s_i / cm, and A the mean of the reversals weighted by w_i s_i (there about vleak = 0). The ``unfolds`` substeps of
+    width h are v <- (cm v / h + gleak vleak + sum w s erev) / (cm / h + gleak + sum w s + epsilon).
 
     Parameters
     ----------
@@ -77,21 +77,23 @@ class LiquidTimeConstant:
 
     def __post_init__(self) -> None:
         inputs, units = self.sensory_w.shape if self.sensory_w.ndim == 2 else (0, 0)
-        kinds = {name: (units, units) for name in SYNAPSE} | {name: (units,) for name in UNIT}
+        kinds = dict.fromkeys(SYNAPSE, (units, units)) | dict.fromkeys(UNIT, (units,))
         kinds |= {f"sensory_{name}": (inputs, units) for name in SYNAPSE}
         kinds |= {"input_w": (inputs,), "input_b": (inputs,)}
         for name, shape in kinds.items():
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != shape:
-                raise InputError(f"{name} has shape {tuple(value.shape)}; {units} units and {inputs} inputs need {shape}")
+                raise InputError(
+                    f"{name} has shape {tuple(value.shape)}; {units} units and {inputs} inputs need {shape}"
+                )
         if self.unfolds < 1:
             raise InputError(f"a step is made of at least one substep, but unfolds = {self.unfolds}")
 
     def dynamics(self, *, dt: float = 1.0, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
         """The network as a driven map over an elapsed time ``dt``; autonomous when it has no inputs.
 
-        Its box (theorem 2) runs in each unit from the least to the largest of 0, vleak and the reversals that reach it; there is
-        none when a weight is negative. Cost: one sigmoid a synapse and substep; memory units x synapses.
+        Its box (theorem 2) runs in each unit from the least to the largest of 0, vleak and the reversals that reach it; there
+        is none when a weight is negative. Cost: one sigmoid a synapse and substep; memory units x synapses.
 
         Raises
         ------
@@ -170,9 +172,7 @@ class LiquidTimeConstant:
         return inner, entering
 
 
-def liquid(
-    cell: nn.Module, *, dt: float = 1.0, dtype: torch.dtype = torch.float64, device: str = "cpu"
-) -> Dynamics:
+def liquid(cell: nn.Module, *, dt: float = 1.0, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
     """A liquid cell of ``ncps.torch`` as a driven map: LTCCell, CfCCell or WiredCfCCell, or the LTC or CfC layer around one.
 
     Parameters
@@ -196,41 +196,33 @@ def liquid(
         raise InputError(f"{type(cell).__name__} is no liquid cell: it has neither an LTC's parameters nor a CfC's")
     if getattr(cell, "use_mixed", False):
         raise InputError(
-            f"{type(cell).__name__} has mixed memory: its step is an LSTM's and then the cell's. Pass its rnn_cell for the cell "
-            f"alone, or a module with a forward of (input, state) to hooks.families.stepped for both"
+            f"{type(cell).__name__} has mixed memory: its step is an LSTM's and then the cell's. Pass its rnn_cell for the "
+            f"cell alone, or a module with a forward of (input, state) to hooks.families.stepped for both"
         )
-    inner: Any = getattr(cell, "rnn_cell", cell)
+    inner = _inner(cell)
     own = {name: value.detach().clone() for name, value in inner.state_dict().items()}
     if own.keys() >= LTC:
         return _time_constant(inner, own).dynamics(dt=dt, dtype=dtype, device=device)
-    wired = "ff1.weight" not in own
-    parts: list[Any] = [part for name, part in inner.named_children() if name.startswith("layer_")] if wired else [inner]
+    parts = [inner] if "ff1.weight" in own else list(inner.children())
     tensors: dict[str, Tensor] = {}
     for k, part in enumerate(parts):
-        heads = {name: value.detach().clone() for name, value in part.named_parameters() if "backbone" not in name}
-        mask = heads.pop("sparsity_mask", None)
-        if mask is not None:
-            heads |= {name: heads[name] * mask for name in ("ff1.weight", "ff2.weight") if name in heads}
-        linears = [layer for layer in part.backbone or () if isinstance(layer, nn.Linear)]
-        heads |= {
-            f"backbone.{depth}.{name}": value.detach().clone()
-            for depth, layer in enumerate(linears)
-            for name, value in layer.named_parameters()
-        }
-        tensors |= {f"layers.{k}.{name}": value for name, value in heads.items()}
-    activation = type(parts[0].backbone[1]).__name__ if parts[0].backbone else ""
-    reads: Any = getattr(cell, "fc", None)
-    if isinstance(reads, nn.Linear):
+        tensors |= {f"layers.{k}.{name}": value for name, value in _heads(part).items()}
+    if isinstance(reads := getattr(cell, "fc", None), nn.Linear):
         tensors |= {f"readout.{name}": value.detach().clone() for name, value in reads.named_parameters()}
+    activation = type(parts[0].backbone[1]).__name__ if parts[0].backbone else ""
     return closed_form(tensors, mode=parts[0].mode, activation=activation, dt=dt, dtype=dtype, device=device)
 
 
 def is_liquid(module: nn.Module) -> bool:
-    """Whether these are the parameters of an LTC or CfC cell, or of a layer around one."""
-    inner = getattr(module, "rnn_cell", module)
-    names = {name for name, _ in inner.named_parameters()} if isinstance(inner, nn.Module) else set()
-    own = {name.rpartition("layer_")[2].partition(".")[2] if name.startswith("layer_") else name for name in names}
+    """Whether these are the parameters of an LTC or CfC cell, or of the layer around one."""
+    names = {name for name, _ in _inner(module).named_parameters()}
+    own = {name.partition(".")[2] if name.startswith("layer_") else name for name in names}
     return names >= LTC or ("ff1.weight" in own and bool({"time_a.weight", "w_tau"} & own))
+
+
+def _inner(module: nn.Module) -> Any:
+    """The cell itself."""
+    return module.rnn_cell if hasattr(module, "use_mixed") and hasattr(module, "rnn_cell") else module
 
 
 def _time_constant(cell: Any, own: dict[str, Tensor]) -> LiquidTimeConstant:
@@ -242,6 +234,18 @@ def _time_constant(cell: Any, own: dict[str, Tensor]) -> LiquidTimeConstant:
     if "output_w" not in own:
         own["output_w"] = torch.ones(cell.motor_size)
     return LiquidTimeConstant(**own, unfolds=cell._ode_unfolds, epsilon=cell._epsilon)
+
+
+def _heads(cell: Any) -> dict[str, Tensor]:
+    """Parameters of one closed-form cell, its mask taken into the weights and its common layers numbered."""
+    own = {name: value.detach().clone() for name, value in cell.named_parameters() if not name.startswith("backbone.")}
+    mask = own.pop("sparsity_mask", None)
+    if mask is not None:
+        own |= {name: own[name] * mask for name in ("ff1.weight", "ff2.weight") if name in own}
+    common = [layer for layer in cell.backbone or () if isinstance(layer, nn.Linear)]
+    for depth, layer in enumerate(common):
+        own |= {f"backbone.{depth}.{name}": value.detach().clone() for name, value in layer.named_parameters()}
+    return own
 
 
 def _opening(own: Mapping[str, Tensor], kind: str) -> Opening:
