@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from hooks.dynamics import Dynamics, TensorLike, digest
-from hooks.errors import InputError
+from hooks.errors import EnclosureError, InputError
 from hooks.tangent import jacobian as slope_of
 
 Method = Literal["euler", "midpoint", "rk4"]
@@ -199,11 +199,13 @@ def adaptive(
         found = solve_ivp(right, (0.0, dt), start.numpy(), method=method, t_eval=[dt], rtol=rtol, atol=atol)
         return torch.from_numpy(found.y[:, -1].copy()) if found.success else torch.full_like(start, torch.nan)
 
-    def step(states: Tensor, drive: Any) -> Tensor:
+    def step(states: TensorLike, drive: Any) -> Tensor:
         def right(_: float, x: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 return velocity(torch.from_numpy(x)[None], here)[0].numpy()
 
+        if not isinstance(states, Tensor):
+            raise EnclosureError("scipy's steps are outside torch, so nothing can be proved of them; of flow's it can")
         if states.requires_grad or (isinstance(drive, Tensor) and drive.requires_grad):
             raise InputError(
                 "scipy's steps have no slope by autograd: take push or jacobian, or flow for slopes in the drive"

@@ -8,15 +8,15 @@ of it, and a report of it holds no weights to verify.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hooks.dynamics import Clock, Dynamics
+from hooks.dynamics import Dynamics, TensorLike
 from hooks.errors import EnclosureError, InputError
+from hooks.trajectory import Clock
 
 Array = Any  # numpy or JAX
 DIFFERENCE = "central difference"
@@ -28,7 +28,7 @@ def foreign(
     dim: int,
     *,
     push: Callable[[np.ndarray, np.ndarray, Any], tuple[np.ndarray, np.ndarray]] | None = None,
-    jacobian: Callable[[np.ndarray, Any], np.ndarray] | Literal["central difference"] | None = None,
+    jacobian: Callable[[np.ndarray, Any], np.ndarray] | str | None = None,
     inputs: int = 0,
     dt: float = 1.0,
     clock: Clock = "time",
@@ -64,7 +64,7 @@ def foreign(
     elif isinstance(jacobian, str):
         raise InputError(f"jacobian is a function or {DIFFERENCE!r}, not {jacobian!r}")
 
-    def stepped(states: Tensor, drive: Any) -> Tensor:
+    def stepped(states: TensorLike, drive: Any) -> Tensor:
         _seen(name, states, drive)
         return torch.from_numpy(_copied(step(_array(states), _array(drive))))
 
@@ -136,16 +136,14 @@ def from_jax(
 
     Notes
     -----
-    64-bit arithmetic is switched on around each call alone, so JAX's own setting stays as it was. Cost: one compilation for
-    each shape of the batch.
+    64-bit arithmetic is switched on around each call alone, so JAX's own setting stays as it was. Batches are filled up
+    to the next power of two by repeating a row, so that a search over fewer and fewer states compiles some ten times, not at
+    each size; each compilation takes a tenth of a second or more.
     """
     try:
         import jax
     except ImportError:
         raise InputError("from_jax needs JAX, which is not installed: pip install interp-dynamics[jax]") from None
-
-    def double() -> AbstractContextManager[Any]:
-        return jax.enable_x64(True) if hasattr(jax, "enable_x64") else jax.experimental.enable_x64()
 
     def along(states: Array, tangents: Array, drive: Any) -> tuple[Array, Array]:
         def one(tangent: Array) -> tuple[Array, Array]:
@@ -156,15 +154,25 @@ def from_jax(
     compiled, compiled_along = jax.jit(step), jax.jit(along)
 
     def stepped(states: np.ndarray, drive: Any) -> np.ndarray:
-        with double():
-            return np.asarray(compiled(states, drive))
+        with jax.enable_x64(True):
+            return np.asarray(compiled(*_filled(states, drive)))[: len(states)]
 
     def push(states: np.ndarray, tangents: np.ndarray, drive: Any) -> tuple[np.ndarray, np.ndarray]:
-        with double():
-            after, carried = compiled_along(states, tangents, drive)
-            return np.asarray(after), np.asarray(carried)
+        with jax.enable_x64(True):
+            after, carried = compiled_along(*_filled(states, tangents, drive))
+            return np.asarray(after)[: len(states)], np.asarray(carried)[: len(states)]
 
     return foreign(stepped, dim, push=push, inputs=inputs, dt=dt, clock=clock, name=name, fingerprint=fingerprint)
+
+
+def _filled(states: np.ndarray, *others: Any) -> tuple[Any, ...]:
+    """The batch and what belongs to its rows, the last one repeated up to the next power of two."""
+    more = (1 << max(len(states) - 1, 0).bit_length()) - len(states)
+
+    def longer(value: Any) -> Any:
+        return np.concatenate([value, np.repeat(value[-1:], more, axis=0)]) if np.ndim(value) > 1 and more else value
+
+    return longer(states), *(longer(value) for value in others)
 
 
 def _seen(name: str, states: Any, drive: Any) -> None:

@@ -50,7 +50,9 @@ def test_a_second_run_reads_findings_back_and_a_changed_call_is_made_again(tmp_p
 def test_a_map_of_no_name_in_a_journal_of_no_name_is_measured_again(tmp_path):
     # two fields that are code have the same recorded call: what was found of the one must not be told of the other
     def rate(value):
-        return Journal(tmp_path).note("exponents", lyapunov_spectrum, linear([[value]]), [[1.0]], steps=100).exponents[0]
+        return (
+            Journal(tmp_path).note("exponents", lyapunov_spectrum, linear([[value]]), [[1.0]], steps=100).exponents[0]
+        )
 
     assert rate(0.5) == pytest.approx(np.log(0.5)) and rate(0.25) == pytest.approx(np.log(0.25))
 
