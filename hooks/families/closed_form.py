@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import gelu, linear, silu
 
-from hooks.dynamics import Box, Dynamics, TensorLike, digest
+from hooks.dynamics import Box, Dynamics, TensorLike
 from hooks.errors import InputError
+from hooks.families._parts import named_digest
 
 ACTIVATIONS: Mapping[str, Any] = {
     "LeCun": lambda before: 1.7159 * torch.tanh(0.666 * before),
@@ -107,7 +108,7 @@ def closed_form(
         device=device,
         readout=readout,
         box=box,
-        fingerprint=digest("CfC", *(part for pair in own.items() for part in pair), mode, activation, dt),
+        fingerprint=named_digest(own, "CfC", mode, activation, dt),
         weights={
             "family": "closed-form continuous-time",
             "mode": mode,

@@ -48,6 +48,11 @@ def controlled_flow(
     method, substeps, name, dtype, device
         As for ``flow``.
 
+    Returns
+    -------
+    Dynamics
+        Without weights: what a report says of it cannot be verified from the report.
+
     Raises
     ------
     InputError
@@ -55,7 +60,7 @@ def controlled_flow(
 
     Notes
     -----
-    A step by RK4 is off by (|f'| |increment| / substeps)^5 or so. Cost: that of ``flow``.
+    A step by RK4 is off by substeps (|f'| |increment| / substeps)^5 or so. Cost: that of ``flow``.
     """
     if channels < 1:
         raise InputError(f"a control path has at least one channel, not {channels}")

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from hooks.dynamics import Dynamics, TensorLike, digest
 from hooks.errors import EnclosureError, InputError
+from hooks.families._parts import named_digest
 from hooks.tangent import jacobian as slope_of
 
 Method = Literal["euler", "midpoint", "rk4"]
@@ -127,7 +128,7 @@ def flow(
         device=device,
         jacobian=None if jacobian is None else lambda states, drive: push(states, _identity(states), drive)[1],
         push=None if jacobian is None else push,
-        fingerprint=digest(*written.items()) if written else fingerprint_of(module, dt, method, substeps),
+        fingerprint=named_digest(written) if written else fingerprint_of(module, dt, method, substeps),
         weights=written,
     )
 
@@ -329,7 +330,7 @@ def _row(drive: Any, row: int) -> Any:
 def _written(module: nn.Module, dt: float, method: str, substeps: int) -> dict[str, Tensor | str | int]:
     """The field as data, or nothing where its structure is code."""
     layers = [part for part in (module if type(module) is nn.Sequential else [module]) if type(part) not in SILENT]
-    if any(type(part) is not nn.Linear and (type(part) not in CHAINED.values() or not _plain(part)) for part in layers):
+    if not all(_is_data(part) for part in (module, *layers)):
         return {}
     tensors = {
         f"layers.{k}.{name}": value for k, part in enumerate(layers) for name, value in part.state_dict().items()
@@ -339,9 +340,14 @@ def _written(module: nn.Module, dt: float, method: str, substeps: int) -> dict[s
     return {"family": "flow", "layers": kinds, "method": method, "substeps": substeps, "dt": time, **tensors}
 
 
-def _plain(layer: nn.Module) -> bool:
-    """Whether its settings are those it has by default."""
-    return layer.extra_repr() == type(layer)().extra_repr()
+def _is_data(layer: nn.Module) -> bool:
+    """Whether its kind and its weights say all of it: settings as they are by default, no hooks."""
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return False
+    if type(layer) is nn.Linear:
+        return layer.state_dict().keys() <= {"weight", "bias"}
+    kind = type(layer)
+    return kind is nn.Sequential or (kind in CHAINED.values() and layer.extra_repr() == kind().extra_repr())
 
 
 def fingerprint_of(module: nn.Module | None, *settings: Any) -> str:

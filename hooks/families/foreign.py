@@ -58,21 +58,19 @@ def foreign(
     EnclosureError
         From a proof.
     """
-    own_push, own_jacobian = push, jacobian
-    if jacobian == DIFFERENCE:
-        own_jacobian = lambda states, drive: _differences(step, states, drive)  # noqa: E731
-    elif isinstance(jacobian, str):
+    if isinstance(jacobian, str) and jacobian != DIFFERENCE:
         raise InputError(f"jacobian is a function or {DIFFERENCE!r}, not {jacobian!r}")
+    slopes = (lambda states, drive: _differences(step, states, drive)) if isinstance(jacobian, str) else jacobian
 
     def stepped(states: TensorLike, drive: Any) -> Tensor:
         _seen(name, states, drive)
-        return torch.from_numpy(_copied(step(_array(states), _array(drive))))
+        return _tensor(step(_array(states), _array(drive)))
 
     def carried(states: Tensor, tangents: Tensor, drive: Any) -> tuple[Tensor, Tensor]:
-        if own_push is not None:
-            after, directions = own_push(_array(states), _array(tangents), _array(drive))
-            return torch.from_numpy(_copied(after)), torch.from_numpy(_copied(directions))
-        if own_jacobian is None:
+        if push is not None:
+            after, directions = push(_array(states), _array(tangents), _array(drive))
+            return _tensor(after), _tensor(directions)
+        if slopes is None:
             raise InputError(
                 f"{name!r} steps outside torch and came without slopes: give push= or jacobian=, or ask for "
                 f'jacobian="{DIFFERENCE}"'
@@ -80,8 +78,8 @@ def foreign(
         return stepped(states, drive), slope(states, drive) @ tangents
 
     def slope(states: Tensor, drive: Any) -> Tensor:
-        if own_jacobian is not None and not isinstance(own_jacobian, str):
-            return torch.from_numpy(_copied(own_jacobian(_array(states), _array(drive))))
+        if slopes is not None:
+            return _tensor(slopes(_array(states), _array(drive)))
         return carried(states, torch.eye(dim, dtype=states.dtype).expand(len(states), dim, dim), drive)[1]
 
     trial = torch.linspace(-1, 1, 2 * dim, dtype=torch.float64).reshape(2, dim)
@@ -184,12 +182,13 @@ def _seen(name: str, states: Any, drive: Any) -> None:
 
 
 def _array(value: Any) -> Any:
+    """A copy, so that a step that writes into what it is given does no harm."""
     return value.detach().numpy().copy() if isinstance(value, Tensor) else value
 
 
-def _copied(value: Any) -> np.ndarray:
-    """Writable and in float64: the step may give its own storage, or a read-only view."""
-    return np.array(value, dtype=np.float64)
+def _tensor(value: Any) -> Tensor:
+    """A copy in float64: the step may give its own storage, or a read-only view."""
+    return torch.from_numpy(np.array(value, dtype=np.float64))
 
 
 def _differences(step: Callable[[np.ndarray, Any], np.ndarray], states: np.ndarray, drive: Any) -> np.ndarray:

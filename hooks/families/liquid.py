@@ -18,8 +18,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear, softplus
 
-from hooks.dynamics import Box, Dynamics, TensorLike, digest
+from hooks.dynamics import Box, Dynamics, TensorLike
 from hooks.errors import InputError
+from hooks.families._parts import named_digest
 from hooks.families.closed_form import closed_form
 
 Opening = Callable[[Any], tuple[Any, Any]]
@@ -136,7 +137,7 @@ class LiquidTimeConstant:
             device=device,
             readout=None if self.output_w is None else readout,
             box=box,
-            fingerprint=digest("LTC", *(part for pair in own.items() for part in pair), self.unfolds, epsilon, dt),
+            fingerprint=named_digest(own, "LTC", self.unfolds, epsilon, dt),
             weights={
                 "family": "liquid time constant",
                 **{name: value for name, value in vars(self).items() if value is not None},
@@ -249,11 +250,12 @@ def _heads(cell: Any) -> dict[str, Tensor]:
 
 
 def _opening(own: Mapping[str, Tensor], kind: str) -> Opening:
+    """What the synapses of a kind, each at its sender and its receiver, open and pull at every unit."""
     w, mu, sigma, erev = (own[f"{kind}{name}"] for name in SYNAPSE)
     sender, receiver = torch.nonzero(w, as_tuple=True)
     center, steepness = mu[sender, receiver], sigma[sender, receiver]
     strength = w.new_zeros(w.shape[1], len(sender))
-    strength[receiver, torch.arange(len(sender))] = w[sender, receiver]
+    strength[receiver, torch.arange(len(sender), device=w.device)] = w[sender, receiver]
     pull = strength * erev[sender, receiver]
 
     def opening(potentials: TensorLike) -> tuple[TensorLike, TensorLike]:

@@ -202,7 +202,9 @@ def test_a_field_that_is_a_chain_of_known_layers_is_carried_as_data_and_any_othe
         json.dumps({name: value for name, value in dynamics.weights.items() if not isinstance(value, torch.Tensor)})
     code = chain(nn.Tanh)
     code[1] = nn.Softplus(beta=2.0)  # a setting of its own
-    for module in (Field(), Timed(), code, nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))):
+    hooked = chain(nn.Tanh)
+    hooked[0].register_forward_hook(lambda *_: None)
+    for module in (Field(), Timed(), code, hooked, nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))):
         assert not flow(module, 2, dt=0.3).weights and flow(module, 2, dt=0.3).fingerprint
     assert not flow(spiral, 2, dt=0.3).weights and not flow(spiral, 2, dt=0.3).fingerprint
 
@@ -212,6 +214,11 @@ def test_fields_of_the_same_weights_and_other_layers_have_other_names():
     names |= {flow(nn.Sequential(chain(kind), nn.LayerNorm(2)), 2, dt=0.1).fingerprint for kind in (nn.Tanh, nn.ReLU)}
     names |= {adaptive(chain(kind), 2, dt=0.1).fingerprint for kind in (nn.Tanh, nn.ReLU)}
     assert len(names) == 7
+    net = chain(nn.Tanh)
+    before = flow(net, 2, dt=0.1).fingerprint
+    with torch.no_grad():
+        net[0].weight[0, 0] += 1e-6
+    assert flow(net, 2, dt=0.1).fingerprint != before
 
 
 def test_the_rests_of_a_neural_ode_are_proved():
