@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from analyses.maps.certificates import certify
+from analyses.maps.lyapunov import lyapunov_spectrum
 from hooks.contract import check_dynamics
 from hooks.dynamics import rollout
 from hooks.errors import InputError
@@ -78,6 +79,19 @@ def test_one_channel_depends_on_the_ends_of_its_path_alone_and_never_on_the_cloc
     assert runs[1] == pytest.approx(runs[0], rel=1e-12)
     still = controlled_flow(linear, 2, channels=2)(some(3, 2), torch.zeros(2).double())
     assert torch.equal(still, some(3, 2))
+
+
+def test_exponents_along_a_path_are_the_growth_that_its_increments_give():
+    # dz_i = a_i z_i dX: ln |z_i| moves by a_i (X_end - X_0), so an exponent is that over the time of the path; of several
+    # coordinates the frame needs time to turn into them, but the sum is exact at once
+    increments = 0.1 + some(60, 1) / 20
+    growth = increments.sum().item() / (60 * 0.5)
+    for rates in ([0.4], [0.4, -0.3, -1.0]):
+        a = torch.tensor(rates, dtype=torch.float64)
+        dynamics = controlled_flow(lambda z, a=a: (a * z)[..., None], len(a), channels=1, dt=0.5)
+        found = lyapunov_spectrum(dynamics, np.ones((1, len(a))), steps=60, drives=increments)
+        # RK4 of increments below 0.3: (0.3)^5 / 120 of each step's growth
+        assert found.exponents[0].sum() == pytest.approx(sum(rates) * growth, abs=1e-4)
 
 
 def test_a_module_enters_as_torchcde_writes_it_and_flat():

@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -142,7 +143,7 @@ def test_every_liquid_map_keeps_the_contract_its_weights_and_its_proofs(name):
     corners = states + radius * (2 * uniform(8, dynamics.dim, seed=2).round() - 1)
     assert ((held(corners) - bound.value.mid).abs() <= bound.value.rad).all()
     assert ((jacobian(held, corners) - bound.slope.mid).abs() <= bound.slope.rad).all()
-    found = find_fixed_points(held, states)
+    found = find_fixed_points(replace(held, box=None), states)  # without a box no further starts are drawn in it
     assert len(found.points) and certify(held, found.points).proved.all()
 
 
