@@ -48,6 +48,8 @@ def foreign(
         (states, drive) -> (batch, dim, dim). Made from ``push`` when left out. "central difference" asks for differences of the
         step itself: 2 dim steps, good to about 1e-10 relative, so an exponent below that is noise. Nothing is differenced
         unasked.
+    inputs, dt, clock, name
+        As in ``Dynamics``.
     fingerprint
         Names the weights behind the step, if they have a name; a journal tells two runs apart by it.
 
