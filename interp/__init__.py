@@ -6,6 +6,7 @@ from typing import Any
 from interp._version import __version__
 
 _WHERE = {
+    "adaptive": "hooks.families.flow",
     "alignment": "analyses.maps.alignment",
     "along_drive": "hooks.families.path",
     "along_weights": "hooks.families.path",
@@ -17,6 +18,7 @@ _WHERE = {
     "chart_continuum": "analyses.maps.continua",
     "classify": "analyses.maps.stability",
     "continue_fixed_points": "analyses.maps.continuation",
+    "controlled_flow": "hooks.families.controlled",
     "covariant_vectors": "analyses.maps.covariant_vectors",
     "divergence_rate": "analyses.series.divergence",
     "Dynamics": "hooks.dynamics",
@@ -27,8 +29,13 @@ _WHERE = {
     "find_cycles": "analyses.maps.cycles",
     "find_fixed_points": "analyses.maps.fixed_points",
     "find_slow_points": "analyses.maps.slow_points",
+    "flow": "hooks.families.flow",
+    "foreign": "hooks.families.foreign",
+    "from_jax": "hooks.families.foreign",
     "index_sum": "analyses.maps.index",
     "jacobian_spectra": "analyses.maps.jacobian_spectra",
+    "liquid": "hooks.families.liquid",
+    "LiquidTimeConstant": "hooks.families.liquid",
     "load": "interp.network",
     "lyapunov_spectrum": "analyses.maps.lyapunov",
     "minimal_kicks": "analyses.maps.kicks",

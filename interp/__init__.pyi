@@ -24,6 +24,13 @@ from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixe
 from hooks.capture import capture as capture
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
+from hooks.families.controlled import controlled_flow as controlled_flow
+from hooks.families.flow import adaptive as adaptive
+from hooks.families.flow import flow as flow
+from hooks.families.foreign import foreign as foreign
+from hooks.families.foreign import from_jax as from_jax
+from hooks.families.liquid import LiquidTimeConstant as LiquidTimeConstant
+from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
 from hooks.section import return_map as return_map
