@@ -16,6 +16,7 @@ _WHERE = {
     "certify_contraction": "analyses.maps.contraction",
     "chart_continuum": "analyses.maps.continua",
     "classify": "analyses.maps.stability",
+    "closed_loop": "hooks.families.closed_loop",
     "continue_fixed_points": "analyses.maps.continuation",
     "covariant_vectors": "analyses.maps.covariant_vectors",
     "divergence_rate": "analyses.series.divergence",
@@ -33,11 +34,14 @@ _WHERE = {
     "lyapunov_spectrum": "analyses.maps.lyapunov",
     "minimal_kicks": "analyses.maps.kicks",
     "plane_basins": "analyses.maps.basins",
+    "power_spectrum_distance": "analyses.trajectories.power_spectrum_distance",
     "report": "interp.plans",
     "return_map": "hooks.section",
     "rollout": "hooks.dynamics",
     "separatrix": "analyses.maps.boundaries",
+    "state_space_divergence": "analyses.trajectories.state_space_divergence",
     "Trajectory": "hooks.trajectory",
+    "valid_prediction_time": "analyses.trajectories.prediction_time",
     "zero_one_test": "analyses.series.zero_one",
 }
 __all__ = ["__version__", *_WHERE]

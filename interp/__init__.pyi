@@ -21,9 +21,13 @@ from analyses.maps.stability import classify as classify
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.zero_one import zero_one_test as zero_one_test
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
+from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
+from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
+from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from hooks.capture import capture as capture
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
+from hooks.families.closed_loop import closed_loop as closed_loop
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
 from hooks.section import return_map as return_map

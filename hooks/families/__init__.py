@@ -1,5 +1,6 @@
 """One function a family: network -> Dynamics; and paths, one-parameter families of them."""
 
+from hooks.families.closed_loop import closed_loop
 from hooks.families.flow import adaptive, flow
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
 from hooks.families.path import along_drive, along_weights
@@ -14,6 +15,7 @@ __all__ = [
     "adaptive",
     "along_drive",
     "along_weights",
+    "closed_loop",
     "dale",
     "flow",
     "low_rank",
