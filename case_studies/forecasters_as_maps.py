@@ -172,6 +172,8 @@ def _account(journal: Journal, kind: str, forecaster: Forecaster, specimen: Spec
     )
     proofs = journal.note(f"{kind}: proofs of the fixed points", certify, loop, points.points)
     where = _said(loop, Trajectory(points.points[:, None])).states[:, 0]
+    still = int((proofs.unstable == 0).sum())
+    spurious = f", so {still} are attractors that Lorenz63 does not have" if still else ""
     nearest = np.linalg.norm(rests[:, None] - where, axis=2).min(axis=1, initial=np.inf)
     return (
         f"{kind}, forecasts: one step errs by {times.one_step:.2g} deviations, and forecasts are valid for "
@@ -179,8 +181,8 @@ def _account(journal: Journal, kind: str, forecaster: Forecaster, specimen: Spec
         f"{kind}, climate: {_spelled(spectrum)}; its attractor is {_beside(distance.divergence, distance)} nats from the "
         f"true one, its power spectrum {_beside(rhythm.distance, rhythm)} away.{forgets}",
         f"{kind}, rest: {counted(len(points.points), 'fixed point')}, {int(proofs.proved.sum())} proved, with "
-        f"{', '.join(map(str, proofs.unstable.tolist()))} unstable directions; the nearest to the true equilibria (origin, "
-        f"right, left) are {', '.join(f'{gap:.2g}' for gap in nearest)} deviations off.",
+        f"{', '.join(map(str, sorted(proofs.unstable.tolist())))} unstable directions (Lorenz63's have 1, 2, 2){spurious}; the "
+        f"nearest to the true equilibria (origin, right, left) are {', '.join(f'{gap:.2g}' for gap in nearest)} deviations off.",
     )
 
 
