@@ -181,8 +181,8 @@ def _account(journal: Journal, kind: str, forecaster: Forecaster, specimen: Spec
         f"{kind}, climate: {_spelled(spectrum)}; its attractor is {_beside(distance.divergence, distance)} nats from the "
         f"true one, its power spectrum {_beside(rhythm.distance, rhythm)} away.{forgets}",
         f"{kind}, rest: {counted(len(points.points), 'fixed point')}, {int(proofs.proved.sum())} proved, with "
-        f"{', '.join(map(str, sorted(proofs.unstable.tolist())))} unstable directions (Lorenz63's have 1, 2, 2){spurious}; the "
-        f"nearest to the true equilibria (origin, right, left) are {', '.join(f'{gap:.2g}' for gap in nearest)} deviations off.",
+        f"{', '.join(map(str, sorted(proofs.unstable.tolist())))} unstable directions (Lorenz63's have 1, 2, 2){spurious}; "
+        f"the nearest to the true ones (origin, right, left) are {', '.join(f'{gap:.2g}' for gap in nearest)} deviations off.",
     )
 
 

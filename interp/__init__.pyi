@@ -4,6 +4,7 @@ from analyses.maps.basins import basins as basins
 from analyses.maps.basins import plane_basins as plane_basins
 from analyses.maps.boundaries import edge_state as edge_state
 from analyses.maps.boundaries import separatrix as separatrix
+from analyses.maps.carriers import exponent_carriers as exponent_carriers
 from analyses.maps.certificates import certify as certify
 from analyses.maps.continua import chart_continuum as chart_continuum
 from analyses.maps.continuation import continue_fixed_points as continue_fixed_points
@@ -28,6 +29,13 @@ from hooks.capture import capture as capture
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
 from hooks.families.closed_loop import closed_loop as closed_loop
+from hooks.families.controlled import controlled_flow as controlled_flow
+from hooks.families.flow import adaptive as adaptive
+from hooks.families.flow import flow as flow
+from hooks.families.foreign import foreign as foreign
+from hooks.families.foreign import from_jax as from_jax
+from hooks.families.liquid import LiquidTimeConstant as LiquidTimeConstant
+from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
 from hooks.section import return_map as return_map

@@ -38,6 +38,9 @@ MOST_RECTIFIED = 20  # units, of networks whose 2^P linear regions are all decid
 MOST_MEMORIES = 64  # of which the smallest kicks are sought
 WIDEST_SPECTRUM = 64  # directions of a full Lyapunov spectrum; wider maps get the leading 16
 MOST_PULSES = 16
+UNWRITTEN = (
+    "Its map is code, so no weights are written beside the page, and interp verify can prove nothing of it again."
+)
 
 
 def recurrent(
@@ -295,7 +298,7 @@ def report(
         "seed": str(seed),
         "device": device,
         "fingerprint": dynamics.fingerprint,
-        "notes": " ".join((*network.notes, *notes)),
+        "notes": " ".join((*network.notes, *notes, *(() if dynamics.weights else (UNWRITTEN,)))),
     }
     subject = f"{name}: {dynamics.name}" if name else dynamics.name
     sentences = account(journal.results)

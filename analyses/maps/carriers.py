@@ -1,14 +1,15 @@
 """Which connections carry the leading exponents? The share of each entry of the Jacobian in their sum.
 
-Method: along an orbit with Jacobians J_t, let V_t span the k leading directions carried forward and U_t the k leading directions
-carried backward by the transposes. The k leading exponents add up to the mean of ln |det U_(t+1)^T J_t V_t| (less a part that
-telescopes), whose derivative with respect to J_t is G_t = (V_t (U_(t+1)^T J_t V_t)^-1 U_(t+1)^T)^T: the covariant directions, for
-one direction J v u^T / (u^T J v). The share of the entry (i, j) is the mean of J_ij G_ij; for a network whose Jacobian is linear in
-a weight between two units it is, to first order and along this orbit, what the sum of the exponents loses, a step, when that
-weight is taken away. Shares of all entries add up to k at every step.
+Method: along an orbit with Jacobians J_t, let V_t span the k leading directions carried forward and U_t those carried backward
+by the transposes. The sum of the k leading exponents is the mean of ln |det U_(t+1)^T J_t V_t|, but for a part that telescopes.
+Its derivative with respect to J_t is G_t = U_(t+1) (U_(t+1)^T J_t V_t)^-T V_t^T, for one direction u v^T / (u^T J v). The share
+of the entry (i, j) is the mean of J_ij G_ij: for a network whose Jacobian is linear in the weight between two units it is, to
+first order and along this orbit, what the sum of the exponents loses a step when that weight is taken away. The shares of all
+entries add up to k at every step.
 
 First order, and the orbit is held: how the orbit itself moves when a weight goes is not in it, so a measurement after the cut
-has the last word.
+has the last word. Where the covariant directions come near to tangency, as in most chaotic networks, u^T J v passes near 0 and
+the mean over the orbit settles slowly or not at all: the shares of the two halves of the orbit stand beside each other.
 
 Source: derivative of a determinant (Jacobi); for one direction that of an eigenvalue, u^T dA v / (u^T v). Takes (dynamics, one
 start); costs one Jacobian and two QRs of (dim, k) a step, and memory for (steps + 2 burn-ins) Jacobians.
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 CHUNK = 1 << 22  # Jacobian entries found at once
+SETTLED = 0.9  # correlation between the halves of the orbit
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,8 @@ class ExponentCarriers(Result):
         Of the entry (i, j), the influence of unit j on unit i; they sum to ``directions``. Positive: without it the sum of the
         exponents would be lower.
     directions
+    halves
+        Correlation of the shares over the first and over the second half of the orbit, entry by entry; NaN where all are equal.
     exponent_sum
         Of the leading exponents on this orbit, per unit of the clock, with the QR of the forward pass.
     steps
@@ -55,6 +59,7 @@ class ExponentCarriers(Result):
 
     shares: Float[np.ndarray, "dim dim"]
     directions: int
+    halves: float
     exponent_sum: float
     steps: int
     checks: tuple[Check, ...]
@@ -65,11 +70,9 @@ class ExponentCarriers(Result):
         if not np.isfinite(sizes).all() or not sizes.sum():
             return f"0 of {sizes.size} connections have a share: a leading direction is annihilated"
         half = int(np.searchsorted(np.cumsum(sizes), sizes.sum() / 2)) + 1
-        return (
-            f"{half} of {sizes.size} connections hold half of the shares in {counted(self.directions, 'leading exponent')}, whose sum "
-            f"is {self.exponent_sum:.3g} on an orbit of {self.steps} steps; the {len(self.shares)} of units to themselves hold "
-            f"{np.trace(self.shares):.3g} of {self.directions}"
-        )
+        text = f"{half} of {sizes.size} connections hold half of the shares in {counted(self.directions, 'leading exponent')}, "
+        text += f"whose sum is {self.exponent_sum:.3g} on an orbit of {self.steps} steps; over its halves shares correlate at "
+        return text + f"{self.halves:.2f}" + ("" if self.halves > SETTLED else ", so they have not settled")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The shares as an image, from unit (column) to unit (row)."""
@@ -131,18 +134,21 @@ def exponent_carriers(
         if burn_in <= t < burn_in + steps:
             growth += float(upper.diagonal().abs().log().sum())
     backward = _frame(dynamics.dim, directions, slopes)
-    shares = torch.zeros(dynamics.dim, dynamics.dim, dtype=slopes.dtype, device=slopes.device)
+    parts = torch.zeros(2, dynamics.dim, dynamics.dim, dtype=slopes.dtype, device=slopes.device)
     for t in reversed(range(burn_in, total)):
         if t < burn_in + steps:
             ahead = slopes[t] @ frames[t]
             middle, trouble = torch.linalg.inv_ex(backward.T @ ahead)
             gradient = (frames[t] @ middle @ backward.T).T
-            shares += slopes[t] * (gradient if not trouble else torch.nan)
+            parts[int(2 * (t - burn_in) >= steps)] += slopes[t] * (gradient if not trouble else torch.nan)
         backward = torch.linalg.qr(slopes[t].T @ backward)[0]
-    found = (shares / steps).double().cpu().numpy()
+    found = (parts.sum(0) / steps).double().cpu().numpy()
+    one, other = (part.ravel() - part.mean() for part in parts.double().cpu().numpy())
+    sizes = float(np.sqrt((one @ one) * (other @ other)))
     return ExponentCarriers(
         shares=found,
         directions=directions,
+        halves=float(one @ other) / sizes if sizes > 0 else float("nan"),
         exponent_sum=growth / steps / dynamics.dt,
         steps=steps,
         checks=(Check("sum of the shares", float(directions), float(found.sum()), 1e-6 * directions),),
@@ -158,9 +164,8 @@ def _slopes(dynamics: Dynamics, now: Tensor, driving: Tensor | None, total: int)
             now = dynamics(now, None if driving is None else driving[t])
     rows = max(1, CHUNK // dynamics.dim**2)
     parts = range(0, total, rows)
-    return torch.cat(
-        [jacobian(dynamics, states[k : k + rows], None if driving is None else driving[k : min(k + rows, total)]) for k in parts]
-    )
+    at = [(states[k : k + rows], None if driving is None else driving[:total][k : k + rows]) for k in parts]
+    return torch.cat([jacobian(dynamics, here, drive) for here, drive in at])
 
 
 def _frame(dim: int, directions: int, like: Tensor) -> Tensor:
