@@ -49,6 +49,7 @@ _WHERE = {
     "separatrix": "analyses.maps.boundaries",
     "state_space_divergence": "analyses.trajectories.state_space_divergence",
     "Trajectory": "hooks.trajectory",
+    "trajectory_bounds": "analyses.trajectories.bounds",
     "valid_prediction_time": "analyses.trajectories.prediction_time",
     "zero_one_test": "analyses.series.zero_one",
 }

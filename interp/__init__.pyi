@@ -22,6 +22,7 @@ from analyses.maps.stability import classify as classify
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.zero_one import zero_one_test as zero_one_test
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
+from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
