@@ -232,8 +232,8 @@ def _exponents(journal: Journal, kind: str, dynamics: Dynamics, orbit: Trajector
     )
     drives, _ = flip_flop(bits=BITS, runs=1, steps=SETTLE + specimen.steps, generator=torch.Generator().manual_seed(10))
     driven = journal.note(
-        f"{kind}: exponents along inputs", lyapunov_spectrum, dynamics, ends, steps=specimen.steps, directions=2, burn_in=SETTLE,
-        drives=drives[0],
+        f"{kind}: exponents along inputs", lyapunov_spectrum, dynamics, ends, steps=specimen.steps, directions=2,
+        burn_in=SETTLE, drives=drives[0],
     )  # fmt: skip
     return [
         f"{kind}, no input: {counted(len(points.points), 'fixed point')}, {int(points.stable.sum())} stable, "
