@@ -24,10 +24,8 @@ from hooks.families import recurrent as recurrent_map
 
 DT = 0.02
 WARM = 200  # true steps that a forecaster sees before it runs alone
-MEAN, DEVIATION = (
-    np.array([0.0, 0.0, 23.5]),
-    np.array([7.9, 9.0, 8.6]),
-)  # of the true orbit, about: the units of everything here
+# of the true orbit, about: the units of everything here
+MEAN, DEVIATION = np.array([0.0, 0.0, 23.5]), np.array([7.9, 9.0, 8.6])
 UNITS, HIDDEN = 32, 64  # of the GRU and of the MLP
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "MLP": {"seed": 0, "updates": 6000, "learning_rate": 3e-3},
@@ -97,12 +95,9 @@ def delayed(training: np.ndarray, *, delays: int, quadratic: bool, ridge: float)
 
     def slope(states: Tensor, _: Any) -> Tensor:
         products = (states @ other.T)[..., None] * one + (states @ one.T)[..., None] * other
-        by_state = (
-            torch.cat([eye.expand(len(states), *eye.shape), products], 1)
-            if quadratic
-            else eye.expand(len(states), *eye.shape)
-        )
-        return torch.cat([eye[:3] + W @ by_state, eye[:-3].expand(len(states), 3 * delays - 3, 3 * delays)], 1)
+        same = eye.expand(len(states), *eye.shape)
+        by_state = torch.cat([same, products], 1) if quadratic else same
+        return torch.cat([eye[:3] + W @ by_state, same[:, :-3]], 1)
 
     kind = "quadratic" if quadratic else "linear"
     loop = _undriven(step, slope, 3 * delays, f"{kind} forecaster, {delays} delays")
@@ -145,7 +140,7 @@ def reservoir(training: np.ndarray, *, units: int, ridge: float = 1e-8) -> Forec
 
 
 def trained(kind: str, seed: int, training: np.ndarray) -> nn.Module:
-    """An MLP (20 s) or a GRU (a minute) trained on the error of one step."""
+    """An MLP or a GRU trained on the error of one step (some 10 s each)."""
     states = torch.from_numpy(training).float()
     recipe = {**RECIPES[kind], "seed": seed}
     length = 1 if kind == "MLP" else 40

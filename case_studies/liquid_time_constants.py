@@ -108,7 +108,7 @@ class RateReader(nn.Module):
 
 
 def trained(kind: str, seed: int = 0) -> nn.Module:
-    """A liquid (a minute) or an ordinary network (10 s) that holds two bits."""
+    """A liquid (two minutes) or an ordinary network (10 s) that holds two bits."""
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
         return flip_flop(bits=BITS, runs=64, steps=32, generator=generator)

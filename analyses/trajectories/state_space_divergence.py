@@ -176,7 +176,8 @@ def state_space_divergence(
     elif not (form.variance > 0 and form.points > 0 and form.draws > 1):
         raise InputError(f"variance and points are positive and draws above 1, but {form} came")
 
-    seed = (generator or torch.Generator().manual_seed(0)).initial_seed()
+    generator = generator or torch.Generator().manual_seed(0)
+    seed = int(torch.randint(1 << 62, (1,), generator=generator))
 
     def divergence(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
         """With the same random numbers for every pair."""
