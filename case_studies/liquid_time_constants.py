@@ -266,7 +266,7 @@ def _random(journal: Journal, strength: float, cells: tuple[LiquidTimeConstant, 
     return [
         *sentences,
         f"{counted(len(cells), 'random cell')} of strength {strength:g}: largest exponents {min(leading):.3g} to "
-        f"{max(leading):.3g}; {chaotic} of them above 0.01: theorem 2 bounds states, not how they part.",
+        f"{max(leading):.3g}; {chaotic} of them chaotic (above 0.01), which the theorems neither promise nor forbid.",
     ]
 
 
