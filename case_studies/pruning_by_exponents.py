@@ -36,7 +36,7 @@ from interp.journal import Journal
 SIZE, GAIN, LEAK = 100, 3.0, 0.2  # of the random networks
 LEADING = {"trained": 3, "random": 10}  # exponents that are shared out and compared
 BURN_IN = 100
-WRONG = 1 / np.sqrt(BITS)  # deviations of the target by which the readout is off when one bit is at 0, halfway
+WRONG = BITS**-0.5  # deviations of the target by which the readout is off when one bit is at 0, halfway
 RULES = ("exponents", "weight", "covariance")
 
 

@@ -151,7 +151,7 @@ def valid_prediction_time(
         errors=np.quantile(error, (0.25, 0.5, 0.75), axis=0, method="lower").T,
         one_step=float(np.sqrt((error[:, 1] ** 2).mean())),
         times=dt * np.arange(error.shape[1]),
-        threshold=threshold,
+        threshold=float(threshold),
         nulls=nulls,
-        checks=(Check("largest error at the start", 0.0, float(error[:, 0].max()), threshold),),
+        checks=(Check("largest error at the start", 0.0, float(error[:, 0].max()), float(threshold)),),
     )

@@ -43,6 +43,7 @@ def test_a_perfect_forecast_lasts_and_beats_forecasts_of_other_runs_while_a_shuf
     found = valid_prediction_time(true, true)
     assert found.lasting.all() and found.nulls[0].beaten and not found.one_step
     shuffled = np.random.default_rng(1).permutation(true.states[:, 1:], axis=0)
+    assert valid_prediction_time(true, true, threshold=np.float64(0.4)).checks[0].passed
     blind = valid_prediction_time(true, Trajectory(np.concatenate([true.states[:, :1], shuffled], axis=1)))
     assert blind.steps.mean() < 2  # step 1, or 2 where it is near by chance
 
