@@ -179,7 +179,7 @@ def _account(journal: Journal, kind: str, forecaster: Forecaster, specimen: Spec
     proofs = journal.note(f"{kind}: proofs of the fixed points", certify, loop, points.points)
     where = _said(loop, Trajectory(points.points[:, None])).states[:, 0]
     still = int((proofs.unstable == 0).sum())
-    spurious = f", so {still} are attractors that Lorenz63 does not have" if still else ""
+    spurious = f", so {counted(still, 'attractor')} that Lorenz63 does not have" if still else ""
     nearest = np.linalg.norm(rests[:, None] - where, axis=2).min(axis=1, initial=np.inf)
     return (
         f"{kind}, forecasts: one step errs by {times.one_step:.2g} deviations, and forecasts are valid for "
