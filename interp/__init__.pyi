@@ -4,6 +4,7 @@ from analyses.maps.basins import basins as basins
 from analyses.maps.basins import plane_basins as plane_basins
 from analyses.maps.boundaries import edge_state as edge_state
 from analyses.maps.boundaries import separatrix as separatrix
+from analyses.maps.carriers import exponent_carriers as exponent_carriers
 from analyses.maps.certificates import certify as certify
 from analyses.maps.continua import chart_continuum as chart_continuum
 from analyses.maps.continuation import continue_fixed_points as continue_fixed_points
@@ -21,9 +22,14 @@ from analyses.maps.stability import classify as classify
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.zero_one import zero_one_test as zero_one_test
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
+from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
+from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
+from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
+from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from hooks.capture import capture as capture
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
+from hooks.families.closed_loop import closed_loop as closed_loop
 from hooks.families.controlled import controlled_flow as controlled_flow
 from hooks.families.flow import adaptive as adaptive
 from hooks.families.flow import flow as flow

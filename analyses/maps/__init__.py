@@ -18,6 +18,7 @@ continuation           how rests move, vanish and turn unstable over one paramet
 jacobian_spectra       eigenvalues and singular values of the slope along states
 lyapunov               how fast neighbours part, with standard errors
 covariant_vectors      the directions in which neighbours part, and the angles between them
+carriers               which connections carry the leading exponents
 alignment              chaotic or regular, by the volume that deviation vectors span (GALI)
 geometry               which inputs write to which directions, and which the readout reads
 transitions            which input takes which memory to which

@@ -1,5 +1,6 @@
 """One function a family: network -> Dynamics; and paths, one-parameter families of them."""
 
+from hooks.families.closed_loop import closed_loop
 from hooks.families.controlled import controlled_flow
 from hooks.families.flow import adaptive, flow
 from hooks.families.foreign import foreign, from_jax
@@ -18,6 +19,7 @@ __all__ = [
     "adaptive",
     "along_drive",
     "along_weights",
+    "closed_loop",
     "controlled_flow",
     "dale",
     "flow",
