@@ -112,8 +112,11 @@ def last_saved(path: Path | str) -> Any:
     module, _, name = metadata.get("state", "").rpartition(".")
     if not module.startswith("analyses."):
         raise InputError(f"{path} is no saved state of an analysis: its metadata names {metadata.get('state')!r}")
-    kind = getattr(importlib.import_module(module), name, None)
-    values |= json.loads(metadata["values"])
+    try:
+        kind = getattr(importlib.import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        raise InputError(f"{path} is a state of {module}, which this version has not") from error
+    values |= json.loads(metadata.get("values", "{}"))
     if not dataclasses.is_dataclass(kind) or {field.name for field in dataclasses.fields(kind)} != values.keys():
         raise InputError(
             f"{path} holds {', '.join(sorted(values))}, which is not what {module}.{name} consists of here"
