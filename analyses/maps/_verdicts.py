@@ -15,7 +15,8 @@ from analyses.result import Check
 SURE = 3.0  # standard errors that a verdict must clear
 FLOOR = 1e-9  # no exponent is claimed to be known better: a thousand steps of rounding
 MEANS = 32  # from which a standard error is taken at least: blocks are merged as far as the starts allow
-SEEN = 5.0  # ln of the growth over a run that would have shown: with a larger doubt, zero is not told from a small exponent
+SEEN = 5.0  # ln of the growth over a run that would have shown: with a larger doubt, zero is not told from a small exponent,
+SHARP = 1e-3  # unless the doubt is at most this share of the next exponent
 LEVEL = 0.01  # chance that the two halves of a settled run are called different, over all directions together
 DIGITS = 1e-3  # of an exponent: halves that differ by less agree whatever the error
 
@@ -77,8 +78,9 @@ def _without_growth(
         return "undecided: zero within its error, and the halves of the run differ"
     zero = np.abs(exponents) <= doubt
     zeros = len(zero) if zero.all() else int(zero.argmin())
-    if not doubt[:zeros].max() * time <= SEEN:
-        return f"undecided: zero, but growth by less than e^{doubt[:zeros].max() * time:.0f} would not have shown"
+    unseen = float(doubt[:zeros].max())
+    if not (unseen * time <= SEEN or (zeros < len(zero) and unseen <= SHARP * abs(exponents[zeros]))):
+        return f"undecided: zero, but growth by less than e^{unseen * time:.0f} would not have shown"
     if zeros == len(zero):
         return (
             "quasi-periodic: every exponent zero" if complete else "undecided: zero, and no further exponent is known"
@@ -171,29 +173,16 @@ def checks_of(run: Run, group: int, exponents: np.ndarray, errors: np.ndarray) -
         with np.errstate(invalid="ignore"):
             apart = np.where(exponents == means, 0.0, np.abs(exponents - means))  # -inf is -inf
         worst = int((apart / allowed).argmax())
-        checks.append(
-            Check(
-                f"direction {worst + 1}, {name}: the same in the union of the layers' exponents",
-                float(means[worst]),
-                float(exponents[worst]),
-                float(allowed[worst]),
-            )
-        )
+        union = (float(means[worst]), float(exponents[worst]), float(allowed[worst]))
+        checks.append(Check(f"direction {worst + 1}, {name}: the same in the union of the layers' exponents", *union))
 
-    drift = float(run.drift[members].mean())
-    reached = len(exponents) == dynamics.dim or exponents[-1] <= doubts(errors)[-1]
-    moving = run.periods[members][0] != 1 and not run.resting[members].all()
-    if moving and reached and math.isfinite(drift):
+    period, drift, doubt = int(run.periods[members][0]), float(run.drift[members].mean()), doubts(errors)
+    moving = period > 1 or (period == 0 and not run.resting[members].all())
+    if moving and (len(exponents) == dynamics.dim or exponents[-1] <= doubt[-1]):
         nearest = int(np.abs(exponents).argmin())
-        checks.append(
-            Check(
-                f"zero exponent of a flow, {name}",
-                0.0,
-                float(exponents[nearest]),
-                float(doubts(errors)[nearest]) + abs(drift),
-            )
-        )
-    return checks
+        tolerance = float(doubt[nearest]) + abs(drift)
+        checks.append(Check(f"zero exponent of a flow, {name}", 0.0, float(exponents[nearest]), tolerance))
+    return [check for check in checks if math.isfinite(check.tolerance)]  # no error or no flow, no check
 
 
 def _descending(growth: np.ndarray, lengths: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:

@@ -372,3 +372,10 @@ def test_layers_of_an_lstm_hold_h_and_c():
     found = lyapunov_spectrum(stack, uniform(2, 8), steps=200, burn_in=100, drives=uniform(300, 1))
     assert_checks(found)
     assert len(found.checks) == 2
+
+
+def test_one_block_has_no_error_and_no_check_of_it():
+    one = lyapunov_spectrum(recurrent(nn.GRU(1, 1, 2)).hold([0.0]), [[0.1, 0.2]], steps=1)
+    assert np.isnan(one.standard_errors).all() and one.verdicts == ("undecided: too few steps for an error",)
+    assert len(one.checks) == 1 and not one.converged.any()
+    assert_checks(one)

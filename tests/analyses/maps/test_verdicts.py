@@ -13,6 +13,7 @@ MOVING = {"time": 1000.0, "complete": True, "settled": True, "resting": False, "
     [
         ([0.4, -1.6], 0.1, {}, "chaotic"),
         ([0.4, -1.6], 0.2, {}, "undecided: zero, but growth by less than e^600 would not have shown"),
+        ([0.4, -700.0], 0.2, {}, "quasi-periodic: one zero exponent, the next negative"),  # a thousandth of the next
         ([0.7, -1.0], 0.0, {"resting": True, "period": 1}, "an unstable rest or cycle, never left"),
         ([-0.1, -0.2], 0.01, {}, "stable, not yet at rest"),
         ([-0.1, -0.2], 0.01, {"resting": True, "period": 1}, "stable fixed point"),
