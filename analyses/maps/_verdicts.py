@@ -164,29 +164,33 @@ def checks_of(run: Run, group: int, exponents: np.ndarray, errors: np.ndarray) -
         checks.append(Check(f"sum of exponents, {name}: mean ln |det J|", expected, float(exponents.sum()), rounding))
 
     if len(run.within_layers):
-        # two frames along one orbit differ by a bounded turn, which the spread of single blocks covers
-        single = run.growth[:, members, 0].size
-        (_, spread), (means, within) = (
-            _descending(part[:, members], run.lengths, single) for part in (run.growth, run.within_layers)
-        )
-        allowed = SURE * (spread + within) + rounding
+        # two frames along one orbit differ by a bounded turn, which the spread of single blocks covers, and by how far they are
+        # still from settled, which shows in how their difference moves from the run's first half to its second
+        whole, length = run.lengths == run.lengths[0], run.lengths[0]
+        own = run.growth[whole][:, members][..., _descending(run.growth[:, members])] / length
+        order = _descending(run.within_layers[:, members])
+        within = run.within_layers[whole][:, members][..., order] / length
+        means = run.within_layers[:, members].sum(axis=0).mean(axis=0)[order] / run.lengths.sum()
+        known = np.isfinite(own).all(axis=(0, 1)) & np.isfinite(within).all(axis=(0, 1))
+        half, gaps = max(1, len(own) // 2), own[..., known] - within[..., known]
+        moved = np.abs(gaps[:half].mean(axis=(0, 1)) - gaps[-half:].mean(axis=(0, 1))).max(initial=0.0)
+        single = own[..., 0].size
+        allowed = SURE * (standard_error(own, single) + standard_error(within, single)) + moved + rounding
         with np.errstate(invalid="ignore"):
             apart = np.where(exponents == means, 0.0, np.abs(exponents - means))  # -inf is -inf
         worst = int((apart / allowed).argmax())
         union = (float(means[worst]), float(exponents[worst]), float(allowed[worst]))
         checks.append(Check(f"direction {worst + 1}, {name}: the same in the union of the layers' exponents", *union))
 
-    period, drift, doubt = int(run.periods[members][0]), float(run.drift[members].mean()), doubts(errors)
+    period, slowing, doubt = int(run.periods[members][0]), float(run.drift[members].mean()), doubts(errors)
     moving = period > 1 or (period == 0 and not run.resting[members].all())
     if moving and (len(exponents) == dynamics.dim or exponents[-1] <= doubt[-1]):
         nearest = int(np.abs(exponents).argmin())
-        tolerance = float(doubt[nearest]) + abs(drift)
+        tolerance = float(doubt[nearest]) + abs(slowing)
         checks.append(Check(f"zero exponent of a flow, {name}", 0.0, float(exponents[nearest]), tolerance))
     return [check for check in checks if math.isfinite(check.tolerance)]  # no error or no flow, no check
 
 
-def _descending(growth: np.ndarray, lengths: np.ndarray, least: int) -> tuple[np.ndarray, np.ndarray]:
-    """(directions,) means and standard errors of growth (blocks, starts, directions), largest mean first."""
-    means = growth.sum(axis=0).mean(axis=0) / lengths.sum()
-    order = np.argsort(-means, kind="stable")
-    return means[order], standard_error(growth[lengths == lengths[0]] / lengths[0], least)[order]
+def _descending(growth: np.ndarray) -> np.ndarray:
+    """Order of the directions of growth (blocks, starts, directions), the one that grows most first."""
+    return np.argsort(-growth.sum(axis=0).mean(axis=0), kind="stable")
