@@ -27,9 +27,12 @@ _WHERE = {
     "find_cycles": "analyses.maps.cycles",
     "find_fixed_points": "analyses.maps.fixed_points",
     "find_slow_points": "analyses.maps.slow_points",
+    "forcing_strength": "analyses.maps.forcing_strength",
+    "gradient_growth": "analyses.maps.gradient_growth",
     "index_sum": "analyses.maps.index",
     "jacobian_spectra": "analyses.maps.jacobian_spectra",
     "load": "interp.network",
+    "loss_slices": "analyses.maps.loss_slices",
     "lyapunov_spectrum": "analyses.maps.lyapunov",
     "minimal_kicks": "analyses.maps.kicks",
     "plane_basins": "analyses.maps.basins",
@@ -38,6 +41,7 @@ _WHERE = {
     "rollout": "hooks.dynamics",
     "separatrix": "analyses.maps.boundaries",
     "Trajectory": "hooks.trajectory",
+    "windowed_products": "analyses.maps.windowed_products",
     "zero_one_test": "analyses.series.zero_one",
 }
 __all__ = ["__version__", *_WHERE]

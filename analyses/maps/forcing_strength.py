@@ -127,7 +127,9 @@ def forcing_strength(
     checks = [Check("a mean norm above the largest", 0.0, max(excess, 0.0), 1e-12 * max(largest, 1.0))]
     if not math.isnan(bound):
         checks.append(
-            Check("the largest norm above the parameter bound", 0.0, max(largest - bound, 0.0), 1e-12 * max(largest, 1.0))
+            Check(
+                "the largest norm above the parameter bound", 0.0, max(largest - bound, 0.0), 1e-12 * max(largest, 1.0)
+            )
         )
     return ForcingStrength(
         estimators=ESTIMATORS,

@@ -109,7 +109,9 @@ class WindowedProducts(Result):
         """The leading finite-time exponents of every window, and their mean, by window length."""
         ax = axes_or_new(ax)
         shown = np.isfinite(self.log_singular_values[:, 0])
-        ax.plot(self.lengths[shown] * self.dt, self.exponents[shown, 0], ".", color="0.7", markersize=3, label="each window")
+        ax.plot(
+            self.lengths[shown] * self.dt, self.exponents[shown, 0], ".", color="0.7", markersize=3, label="each window"
+        )
         told = self.counts > 0
         ax.plot(self.windows[told] * self.dt, self.means[told, 0], "o-", color="#0072b2", markersize=4, label="mean")
         ax.axhline(0, color="0.6", linewidth=1)
