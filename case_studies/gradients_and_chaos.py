@@ -2,9 +2,10 @@
 
 Metz, Freeman, Schoenholz and Kachman ("Gradients are not all you need", arXiv 2111.05803) trace exploding gradient norm and
 variance to the spectrum of the recurrent Jacobian. Here the two sides are measured apart: gradients by autograd through the
-unroll, exponents by QR along an earlier stretch of the orbits. Rough losses, and smooth ones after truncation, are held against contracting networks
-as the control. The paper's specimens (a physics simulator's policy, a learned optimiser, packings) are not rebuilt: rate networks
-of several gains, Lorenz63 and two trained networks stand in their place, and the numbers claimed are derived, not the paper's.
+unroll, exponents by QR along an earlier stretch of the orbits. Rough losses, and smooth ones after truncation, are held
+against contracting networks as the control. The paper's specimens (a physics simulator's policy, a learned optimiser,
+packings) are not rebuilt: rate networks of several gains, Lorenz63 and two trained networks stand in their place, and the
+numbers claimed are derived, not the paper's.
 """
 
 from __future__ import annotations
@@ -105,15 +106,15 @@ def prepare(*, gains: tuple[float, ...], units: int, starts: int, steps: int, bu
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     """Exponent, gradient growth, gradients under noise and loss slices of each system."""
     sentences = [
-        "In every system the gradient of a loss at the end of an unroll, taken by autograd through all steps, is set against the "
-        "largest Lyapunov exponent, measured by QR on an earlier stretch of the same orbits. Slices of the loss run over the gain of a rate network, of the others over "
-        "the start; their roughness is total variation over range, 1 for a monotone slice and 0 for a constant one."
+        "In every system the gradient of a loss at the end of an unroll, by autograd through all steps, is set against the "
+        "largest Lyapunov exponent, by QR on an earlier stretch of the same orbits. The loss is sliced along the gain of a rate "
+        "network, and along the start of the others; total variation over range is 1 for a monotone slice, 0 for a constant one."
     ]
     for name, system in specimen.systems.items():
         sentences.append(_examined(journal, name, system, specimen.steps, specimen.burn_in))
     sentences.append(
-        "Not shown: a gradient in weights trained through the unroll. The rate is that of the gradient in the start; in a contracting "
-        "network the gradient in a parameter does not vanish, since the last steps keep their share of it."
+        "Not shown: gradients in weights. The rate is that of the gradient in the start; in a contracting network the gradient "
+        "in a parameter does not vanish, since the last steps keep their share of it."
     )
     return tuple(sentences)
 
@@ -153,8 +154,8 @@ def _examined(journal: Journal, name: str, system: System, steps: int, burn_in: 
         line = np.linspace(-0.01, 0.01, SLICE)[:, None]
         slices = journal.note(f"{name}: loss slices", loss_slices, dynamics, on[0] + line, lengths=unrolls(UNROLLS))
     text = (
-        f"{name}. Largest exponent {exponent:+.4g} ± {error:.1g}, gradient rate {growth.rate:+.4g} ± {growth.standard_error:.1g}, "
-        f"ratio {growth.rate / exponent:.3f}"
+        f"{name}. Largest exponent {exponent:+.4g} ± {error:.1g}, gradient rate {growth.rate:+.4g} ± "
+        f"{growth.standard_error:.1g}, ratio {growth.rate / exponent:.3f}"
     )
     if exponent < 0:
         rest = journal.note(f"{name}: slope at rest", jacobian_spectra, dynamics, on[:1])
@@ -164,10 +165,11 @@ def _examined(journal: Journal, name: str, system: System, steps: int, burn_in: 
     unit = "Lyapunov time" if exponent > 0 else "time constant"
     first, last = slices.lengths[0], slices.lengths[-1]
     return (
-        f"{text}. Unrolled over {first} {'step' if first == 1 else 'steps'} (at most one {unit}), the loss slice has a total variation "
-        f"{slices.roughness[0]:.3g} times its range; over {last} steps (40) {slices.roughness[-1]:.3g} times, "
+        f"{text}. Unrolled over {first} {'step' if first == 1 else 'steps'} (one {unit} or just less), the loss slice has "
+        f"a total variation {slices.roughness[0]:.3g} times its range; over {last} steps (40) {slices.roughness[-1]:.3g} times, "
         f"{slices.of_shuffled[-1]:.2g} of what the same values have in random order. Noise of {NOISE:g} on the start is "
-        f"{noisy.noise_shares[0]:.1g} of the gradient's mean square at the short unroll, {noisy.noise_shares[-1]:.2g} at the long one."
+        f"{noisy.noise_shares[0]:.1g} of the gradient's mean square at the short unroll and {noisy.noise_shares[-1]:.2g} at "
+        "the long one."
     )
 
 
@@ -216,32 +218,32 @@ TENTH = "fixed before the run; a factor of e^3 between the ends of the 36 e-fold
 CONTROLS = (rate(0.5), rate(0.75), rate(0.9), "trained GRU")
 CHAOTIC = (rate(1.25), rate(1.5), rate(2.0), "Lorenz63", "trained forecaster")
 SMOOTH = "a smooth slice this narrow is constant (0), monotone (1) or turns once or twice (up to 3)"
+SQUARED = "1e-6 squared, times how much the map bends"
 
 study = CaseStudy(
     title="Gradients and chaos: does backpropagation blow up at the rate at which neighbours part?",
     citation="Metz, Freeman, Schoenholz, Kachman, Gradients are not all you need, arXiv 2111.05803, 2021",
-    question="Does the gradient through an unrolled network grow at its largest exponent, and is a loss smooth again below 1/exponent?",
+    question="Does a gradient through an unroll grow at the largest exponent, and is the loss of a short unroll smooth again?",
     prepare=prepare,
     examine=examine,
     claims=(
         *(Claim(f"{name}: gradient rate over largest exponent", 1, CRITERION, 0.1, TENTH, _ratio(name))
           for name in (*CONTROLS, *CHAOTIC)),
-        *(Claim(f"{name}: gradient rate over ln |eigenvalue| at rest", 1, "a gradient carried by one matrix, our derivation", 0.1,
-                "as above", _at_rest(name))
-          for name in CONTROLS),
-        *(Claim(f"{name}: roughness at 40 Lyapunov times, share of shuffled", 1, "neighbours on the slice part by e^40, our derivation",
-                0.5, "correlated neighbours would give a few hundredths, independent ones 1",
+        *(Claim(f"{name}: gradient rate over ln |eigenvalue| at rest", 1, "one matrix carries it, our derivation", 0.1,
+                "as above", _at_rest(name)) for name in CONTROLS),
+        *(Claim(f"{name}: roughness at 40 Lyapunov times, share of shuffled", 1, "neighbours part by e^40, our derivation", 0.5,
+                "correlated neighbours would give a few hundredths, independent ones 1",
                 _slice(name, lambda slices: slices.of_shuffled[-1])) for name in CHAOTIC),
-        *(Claim(f"{name}: total variation over range at one Lyapunov time", 1, "truncation restores a smooth loss, our reading", 2,
+        *(Claim(f"{name}: total variation over range at one Lyapunov time", 1, "truncation smooths the loss, our reading", 2,
                 SMOOTH, _slice(name, lambda slices: slices.roughness[0])) for name in CHAOTIC),
         *(Claim(f"{name}: total variation over range at 40 time constants", 1, "control: nothing grows", 2, SMOOTH,
                 _slice(name, lambda slices: slices.roughness[-1])) for name in CONTROLS),
-        *(Claim(f"{name}: noise share of the gradient at 40 Lyapunov times", 1, "noise of 1e-6 grows by e^40, our derivation", 0.15,
-                "64 samples: the mean of independent ones keeps 1/64, heavy tails more", _noise(name, -1)) for name in CHAOTIC),
-        *(Claim(f"{name}: noise share of the gradient at one Lyapunov time", 0, "truncated: noise grows by e, our derivation", 1e-3,
-                "1e-6 squared, times bends of the map", _noise(name, 0)) for name in CHAOTIC),
-        *(Claim(f"{name}: noise share of the gradient at 40 time constants", 0, "control: nothing grows", 1e-3,
-                "1e-6 squared, times bends of the map", _noise(name, -1)) for name in CONTROLS),
+        *(Claim(f"{name}: noise share of the gradient at 40 Lyapunov times", 1, "1e-6 grows by e^40, our derivation", 0.15,
+                "the mean of 64 independent gradients keeps 1/64, heavy tails more", _noise(name, -1)) for name in CHAOTIC),
+        *(Claim(f"{name}: noise share of the gradient at one Lyapunov time", 0, "1e-6 grows by e, our derivation", 1e-3,
+                SQUARED, _noise(name, 0)) for name in CHAOTIC),
+        *(Claim(f"{name}: noise share of the gradient at 40 time constants", 0, "control: nothing grows", 1e-3, SQUARED,
+                _noise(name, -1)) for name in CONTROLS),
     ),
     scales={
         "tiny": {"gains": (0.5, 2.0), "units": 64, "starts": 16, "steps": 400, "burn_in": 200},

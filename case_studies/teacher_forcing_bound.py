@@ -1,9 +1,10 @@
 """Teacher forcing: how strong must it be for gradients along chaotic data to stay bounded?
 
-Hess, Monfared, Brenner and Durstewitz (ICML 2023) pull a forecaster's state towards the data by a share alpha at every step, which
-puts a factor 1 - alpha on every Jacobian of a gradient's product, and set alpha* = 1 - 1 / N by an estimate N of the Jacobian norm.
-Here a shallow PLRNN fitted to Lorenz63 is read along runs of data that it was not fitted to. Left out: a schedule that anneals
-alpha, and the distances between attractors after training with different alpha (the paper's table), which take a training run each.
+Hess, Monfared, Brenner and Durstewitz (ICML 2023) pull a forecaster's state towards the data by a share alpha at every step,
+which puts a factor 1 - alpha on every Jacobian of a gradient's product, and set alpha* = 1 - 1 / N by an estimate N of the
+Jacobian norm. Here a shallow PLRNN fitted to Lorenz63 is read along runs of data that it was not fitted to. Left out: a
+schedule that anneals alpha, and attractor distances after training with different alpha (the paper's table), which take a
+training each.
 """
 
 from __future__ import annotations
@@ -77,21 +78,21 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     exponent = float(own.exponents[0, 0]) if len(own.sizes) else math.nan
     needed = 1 - math.exp(-max(exponent, 0.0) * DT)
     sentences = [
-        f"Left to itself the network is a map with largest exponent {exponent:+.3g} ± {own.standard_errors[0, 0]:.1g} per unit of time "
-        f"(Lorenz63: 0.906); {own.verdicts[0]}." if len(own.sizes) else f"{own.summary()}.",
+        f"Left to itself the network is a map with largest exponent {exponent:+.3g} ± {own.standard_errors[0, 0]:.1g} per "
+        f"unit of time (Lorenz63: 0.906); {own.verdicts[0]}." if len(own.sizes) else f"{own.summary()}.",
         f"The strengths that follow from each norm: {', '.join(f'{name} {alpha:.3g}' for name, alpha in by_name.items())}.",
     ]  # fmt: skip
     for title, found in products.items():
         grown = _longest(found)
         sentences.append(
-            f"{title[0].upper()}{title[1:]} (alpha = {alphas[title]:.3g}). Over {STEPS} steps of held-out data the norm of the product is "
+            f"With {title} (alpha = {alphas[title]:.3g}), over {STEPS} steps of held-out data, the norm of the product is "
             f"e^{np.median(grown):.3g} in the median run and e^{grown.max():.3g} at most; over any shorter window at most "
             f"e^{found.log_singular_values[found.lengths < STEPS, 0].max():.2g}."
         )
     sentences.append(
-        f"The bound is sufficient, not necessary: the products stop growing on average at 1 - exp(-exponent dt) = {needed:.3g}, and "
+        f"The bound is sufficient, not necessary: on average products stop growing at 1 - exp(-exponent dt) = {needed:.3g}, and "
         f"the default estimate is {alphas[CHOSEN] / max(needed, 1e-12):.1f} times that. It bounds the product over a run, not over "
-        "every stretch of one: within a run gradients still grow for a while before they fall."
+        "every stretch of one: within a run gradients may still grow for a while before they fall."
     )
     return tuple(sentences)
 
@@ -125,22 +126,23 @@ BOUND = "(1 - alpha) N <= 1 bounds the product, Hess et al. 2023, our reading"
 study = CaseStudy(
     title="Teacher forcing: how strong must it be for gradients along chaotic data to stay bounded?",
     citation="Hess, Monfared, Brenner, Durstewitz, Generalized Teacher Forcing for Learning Chaotic Dynamics, ICML 2023",
-    question="Do products of Jacobians along data grow at the largest exponent without forcing, and stay bounded from alpha* on?",
+    question="Do products of Jacobians along data grow at the largest exponent unforced, and stay bounded from alpha* on?",
     prepare=prepare,
     examine=examine,
     claims=(
         Claim("no forcing: growth of the product over the largest exponent", 1, "product ~ exp(exponent T), our reading", 0.2,
-              "finite-time exponents over 6 units of time spread by some 0.15: 0.03 over 20 runs; data are not the network's own orbit",
+              "over 6 units of time exponents spread by some 0.15, 0.03 over 20 runs; and data are not the network's own orbit",
               _over_exponent),
         Claim("no forcing: runs whose product exceeds 1, share", 1, "growth by e^7 on average", 0, "every run",
               _read(UNFORCED, lambda found: (_longest(found) > 0).mean())),
         Claim("alpha* by the geometric mean norm: runs whose product exceeds 1, share", 0, BOUND, 0,
-              "a product of norms is at least the norm; held-out runs have the same margin", _read(CHOSEN, lambda found: (_longest(found) > 0).mean())),
-        Claim("alpha* by the largest norm: largest ln norm of any product", 0, BOUND, 0.1,
-              "one-sided by at most the share by which a held-out step exceeds the largest one seen",
+              "the product of norms bounds the norm, with a margin that held-out runs share",
+              _read(CHOSEN, lambda found: (_longest(found) > 0).mean())),
+        Claim("alpha* by the largest norm: largest ln norm of any product, or 0", 0, BOUND, 0.1,
+              "a held-out step may exceed the largest one seen by a little",
               _read(EVERY_STEP, lambda found: max(0.0, found.log_singular_values[:, 0].max()))),
-        Claim("alpha* by the geometric mean norm: shift of the rate less ln(1 - alpha) / dt", 0, "exact: each Jacobian is scaled", 1e-9,
-              "rounding", _shift),
+        Claim("alpha* by the geometric mean norm: shift of the rate less ln(1 - alpha) / dt", 0, "exact: Jacobians are scaled",
+              1e-9, "rounding", _shift),
     ),
     scales={
         "tiny": {"runs": 8, "steps": 400},

@@ -29,9 +29,8 @@ def slopes_along(dynamics: Dynamics, states: Any, drives: Any, analysis: str) ->
     for number, run in enumerate(runs):
         drive = None if driving is None else driving[number]
         pieces = [
-            jacobian(dynamics, rows, None if drive is None else drive[first : first + part])
-            for first, rows in zip(range(0, len(run), part), run.split(part), strict=True)
-            if len(rows)
+            jacobian(dynamics, run[first : first + part], None if drive is None else drive[first : first + part])
+            for first in range(0, len(run), part)
         ]
         pieces.append(run.new_zeros(0, dynamics.dim, dynamics.dim))
         slopes.append(torch.cat(pieces).double().cpu().numpy())

@@ -122,13 +122,16 @@ def forcing_strength(
         raise InputError("the estimator 'parameters' takes its norm from bound=, and none came")
     runs = slopes_along(dynamics, states, drives, "forcing_strength")
     largest, product, mean = norm_estimates(runs)
-    norms = np.array([bound, largest, product, mean])
+    norms = np.array([bound, largest, product, mean], dtype=np.float64)
     excess = max(product, mean) - largest
     checks = [Check("a mean norm above the largest", 0.0, max(excess, 0.0), 1e-12 * max(largest, 1.0))]
     if not math.isnan(bound):
         checks.append(
             Check(
-                "the largest norm above the parameter bound", 0.0, max(largest - bound, 0.0), 1e-12 * max(largest, 1.0)
+                "the largest norm above the parameter bound",
+                0.0,
+                float(max(largest - bound, 0.0)),
+                1e-12 * max(largest, 1.0),
             )
         )
     return ForcingStrength(

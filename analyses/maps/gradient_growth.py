@@ -1,10 +1,10 @@
 """How does a loss's gradient grow or vanish with the unroll? Its log norm against the number of steps differentiated through.
 
-The gradient of a loss at step T with respect to the start, by autograd through the unrolled map, is the loss's own slope times
-the product of T Jacobians, so its norm goes as exp(lambda T) with lambda the largest Lyapunov exponent: it explodes in a chaotic
-map and vanishes in a contracting one (Metz, Freeman, Schoenholz, Kachman, arXiv 2111.05803; Bengio, Simard, Frasconi, IEEE Trans.
-Neural Networks 5, 1994). The rate is the least-squares slope of ln norm against T for each start, its error the spread over starts.
-With starts that differ by noise, the share of the gradients' second moment that is their variance tells signal from noise.
+The gradient of a loss at step T with respect to the start, by autograd through the unrolled map, is the loss's own slope
+times the product of T Jacobians, so its norm goes as exp(lambda T), lambda the largest Lyapunov exponent: it explodes in a
+chaotic map and vanishes in a contracting one (Bengio, Simard, Frasconi, IEEE Trans. Neural Networks 5, 1994; Metz, Freeman,
+Schoenholz, Kachman, arXiv 2111.05803). The rate is the least-squares slope of ln norm against T for each start, its error the
+spread over starts. With starts that differ by noise, the variance's share of the mean square tells noise from signal.
 
 Takes (dynamics, starts (starts, dim)); costs one unroll of the longest length and a reverse pass over each length.
 """
@@ -100,7 +100,8 @@ class GradientGrowth(Result):
         )
         text += f"; they {kind}, at {self.rate:+.4g} ± {self.standard_error:.1g} per unit of the clock"
         if np.isfinite(self.noise_shares).any():
-            text += f"; noise share {self.noise_shares[0]:.2g} at {self.lengths[0]} steps, {self.noise_shares[-1]:.2g} at the end"
+            first, last = self.noise_shares[[0, -1]]
+            text += f"; noise share {first:.2g} at {self.lengths[0]} steps, {last:.2g} at {self.lengths[-1]}"
         return text
 
     def plot(self, ax: Axes | None = None) -> Axes:

@@ -1,9 +1,9 @@
 """Is the loss smooth in a parameter, or rough? A one-dimensional slice of it for several unrolls.
 
 A smooth slice rises and falls a few times: its total variation is a few times its range. In a chaotic map the loss after many
-steps turns on differences of every size, and neighbouring points of a slice have nothing to do with one another (Metz, Freeman,
-Schoenholz, Kachman, arXiv 2111.05803). Roughness here is total variation over range, 1 for a monotone slice; the null is the same
-values in random order, which a slice cannot be told from once its points are independent.
+steps turns on differences of every size, and neighbouring points of a slice have nothing to do with one another (Metz,
+Freeman, Schoenholz, Kachman, arXiv 2111.05803). Roughness here is total variation over range, 1 for a monotone slice; the null
+is the same values in random order, which a slice cannot be told from once its points are independent.
 
 Takes (dynamics, starts and drives along a line (points, dim), (points, inputs)); costs one rollout of the longest length.
 """
@@ -66,8 +66,8 @@ class LossSlices(Result):
         """On how many unrolls the slice beats shuffled values, and the roughness at the shortest and the longest."""
         smooth = sum(null.beaten and null.observed < np.median(null.draws) for null in self.nulls)
         return (
-            f"{smooth} of {len(self.lengths)} slices are smoother than their own values in random order; total variation over range "
-            f"{self.roughness[0]:.3g} at {self.lengths[0]} steps and {self.roughness[-1]:.3g} at {self.lengths[-1]} "
+            f"{smooth} of {len(self.lengths)} slices are smoother than their own values in random order; total variation over "
+            f"range {self.roughness[0]:.3g} at {self.lengths[0]} steps and {self.roughness[-1]:.3g} at {self.lengths[-1]} "
             f"({self.of_shuffled[0]:.2g} and {self.of_shuffled[-1]:.2g} of shuffled)"
         )
 
@@ -124,7 +124,8 @@ def loss_slices(
     wanted = sorted(set(lengths))
     if not wanted or wanted[0] < 1 or points < 3 or len(first) not in (1, points):
         raise InputError(
-            f"lengths={tuple(lengths)}, {len(first)} starts, {points} points: need a step, three points and one start or one each"
+            f"lengths={tuple(lengths)}, {len(first)} starts, {points} points: need a step, three points and one start "
+            f"or one each"
         )
     now = first.expand(points, dynamics.dim)
     measured = loss or projected(dynamics, generator)

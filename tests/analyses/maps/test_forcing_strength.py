@@ -57,7 +57,7 @@ def test_the_parameter_bound_holds_everywhere():
     states = torch.randn(200, 3, generator=draw, dtype=torch.float64).numpy()
     found = forcing_strength(network, states, bound=bound, estimator="parameters")
     assert found.norms[0] == bound >= found.norms[1] and found.checks[1].passed
-    assert not forcing_strength(network, states, bound=found.norms[1] / 2).checks[1].passed
+    assert not forcing_strength(network, states, bound=float(found.norms[1]) / 2).checks[1].passed
 
 
 def test_no_states_and_refusals():

@@ -53,8 +53,8 @@ def test_a_constant_slice_and_one_that_overflows():
 def test_refusals():
     with pytest.raises(InputError, match="need a step, three points"):
         loss_slices(logistic(), [[0.3]], lengths=(1,))
+    gain = Dynamics(lambda x, u: u * x, dim=1, driven=True, inputs=1)
     with pytest.raises(InputError, match="2 starts, 3 points"):
-        gain = Dynamics(lambda x, u: u * x, dim=1, driven=True, inputs=1)
         loss_slices(gain, [[0.3], [0.4]], drives=np.ones((3, 1)), lengths=(1,))
     with pytest.raises(DrivenError, match="without drives"):
-        loss_slices(Dynamics(lambda x, u: u * x, dim=1, driven=True, inputs=1), [[0.3]], lengths=(1,))
+        loss_slices(gain, [[0.3]], lengths=(1,))
