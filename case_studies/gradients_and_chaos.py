@@ -106,9 +106,9 @@ def prepare(*, gains: tuple[float, ...], units: int, starts: int, steps: int, bu
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     """Exponent, gradient growth, gradients under noise and loss slices of each system."""
     sentences = [
-        "In every system the gradient of a loss at the end of an unroll, by autograd through all steps, is set against the "
-        "largest Lyapunov exponent, by QR on an earlier stretch of the same orbits. The loss is sliced along the gain of a rate "
-        "network, and along the start of the others; total variation over range is 1 for a monotone slice, 0 for a constant one."
+        "In every system the gradient of a loss at the end of an unroll, by autograd through all steps, is set beside the "
+        "largest Lyapunov exponent, by QR on an earlier stretch of the same orbits. The loss is sliced along the gain of rate "
+        "networks, and the start of the others; total variation over range is 1 for a monotone slice, 0 for a constant one."
     ]
     for name, system in specimen.systems.items():
         sentences.append(_examined(journal, name, system, specimen.steps, specimen.burn_in))
@@ -166,7 +166,7 @@ def _examined(journal: Journal, name: str, system: System, steps: int, burn_in: 
     first, last = slices.lengths[0], slices.lengths[-1]
     return (
         f"{text}. Unrolled over {first} {'step' if first == 1 else 'steps'} (one {unit} or just less), the loss slice has "
-        f"a total variation {slices.roughness[0]:.3g} times its range; over {last} steps (40) {slices.roughness[-1]:.3g} times, "
+        f"total variation {slices.roughness[0]:.3g} times its range; over {last} steps (40) {slices.roughness[-1]:.3g} times, "
         f"{slices.of_shuffled[-1]:.2g} of what the same values have in random order. Noise of {NOISE:g} on the start is "
         f"{noisy.noise_shares[0]:.1g} of the gradient's mean square at the short unroll and {noisy.noise_shares[-1]:.2g} at "
         "the long one."

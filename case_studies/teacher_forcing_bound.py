@@ -90,9 +90,9 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
             f"e^{found.log_singular_values[found.lengths < STEPS, 0].max():.2g}."
         )
     sentences.append(
-        f"The bound is sufficient, not necessary: on average products stop growing at 1 - exp(-exponent dt) = {needed:.3g}, and "
-        f"the default estimate is {alphas[CHOSEN] / max(needed, 1e-12):.1f} times that. It bounds the product over a run, not over "
-        "every stretch of one: within a run gradients may still grow for a while before they fall."
+        f"The bound is sufficient, not necessary: products stop growing on average at 1 - exp(-exponent dt) = "
+        f"{needed:.3g}; the default estimate is {alphas[CHOSEN] / max(needed, 1e-12):.1f} times that. It bounds the product "
+        "over a run, not over every stretch of one: within a run gradients may still grow for a while before they fall."
     )
     return tuple(sentences)
 
