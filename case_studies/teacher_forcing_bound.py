@@ -77,16 +77,19 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     }
     exponent = float(own.exponents[0, 0]) if len(own.sizes) else math.nan
     needed = 1 - math.exp(-max(exponent, 0.0) * DT)
+    median = {title: float(np.median(_longest(found))) for title, found in products.items()}
     sentences = [
+        f"Over {STEPS} steps of held-out data the median product of Jacobians grows to e^{median[UNFORCED]:.3g} without "
+        f"forcing, and is e^{median[CHOSEN]:.3g} at alpha* = {alphas[CHOSEN]:.3g}, the default estimate.",
         f"Left to itself the network is a map with largest exponent {exponent:+.3g} ± {own.standard_errors[0, 0]:.1g} per "
         f"unit of time (Lorenz63: 0.906); {own.verdicts[0]}." if len(own.sizes) else f"{own.summary()}.",
         f"The strengths that follow from each norm: {', '.join(f'{name} {alpha:.3g}' for name, alpha in by_name.items())}.",
     ]  # fmt: skip
     for title, found in products.items():
-        grown = _longest(found)
+        longest = _longest(found)
         sentences.append(
             f"With {title} (alpha = {alphas[title]:.3g}), over {STEPS} steps of held-out data, the norm of the product is "
-            f"e^{np.median(grown):.3g} in the median run and e^{grown.max():.3g} at most; over any shorter window at most "
+            f"e^{median[title]:.3g} in the median run and e^{longest.max():.3g} at most; over any shorter window at most "
             f"e^{found.log_singular_values[found.lengths < STEPS, 0].max():.2g}."
         )
     sentences.append(

@@ -90,15 +90,18 @@ class GradientGrowth(Result):
 
     def summary(self) -> str:
         """The rate with its error, and whether gradients explode or vanish."""
-        fitted = int(np.isfinite(self.rates).sum())
-        text = f"{fitted} of {len(self.rates)} starts have gradients to {self.lengths[-1]} steps"
-        if not fitted:
-            return text
-        doubt = 3 * self.standard_error
-        kind = (
-            "explode" if self.rate > doubt else "vanish" if self.rate < -doubt else "neither explode nor vanish surely"
-        )
-        text += f"; they {kind}, at {self.rate:+.4g} ± {self.standard_error:.1g} per unit of the clock"
+        finite = int((~np.isnan(self.log_norms)).all(axis=0).sum())
+        text = f"{finite} of {len(self.rates)} starts have finite gradients to {self.lengths[-1]} steps"
+        if math.isfinite(self.rate):
+            doubt = 3 * self.standard_error
+            kind = (
+                "explode"
+                if self.rate > doubt
+                else "vanish"
+                if self.rate < -doubt
+                else "keep their size within the error"
+            )
+            text += f"; they {kind}, at {self.rate:+.4g} ± {self.standard_error:.1g} per unit of the clock"
         if np.isfinite(self.noise_shares).any():
             first, last = self.noise_shares[[0, -1]]
             text += f"; noise share {first:.2g} at {self.lengths[0]} steps, {last:.2g} at {self.lengths[-1]}"
