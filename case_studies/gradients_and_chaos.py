@@ -108,9 +108,8 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     sentences = [
         _examined(journal, name, system, specimen.steps, specimen.burn_in) for name, system in specimen.systems.items()
     ]
-    ratios = [
-        _ratio(name)(journal.results) for name in specimen.systems if f"{name}: gradient growth" in journal.results
-    ]
+    measured = journal.results
+    ratios = [_ratio(name)(measured) for name in specimen.systems if f"{name}: gradient growth" in measured]
     close = sum(abs(ratio - 1) <= 0.1 for ratio in ratios)
     sentences.insert(
         0,
@@ -260,6 +259,6 @@ study = CaseStudy(
     scales={
         "tiny": {"gains": (0.5, 2.0), "units": 64, "starts": 16, "steps": 400, "burn_in": 200},
         "quick": {"gains": (0.5, 0.75, 1.5, 2.0), "units": 128, "starts": 32, "steps": 1500, "burn_in": 400},
-        "full": {"gains": (0.5, 0.75, 0.9, 1.25, 1.5, 2.0), "units": 256, "starts": 64, "steps": 8000, "burn_in": 2000},
+        "full": {"gains": (0.5, 0.75, 0.9, 1.25, 1.5, 2.0), "units": 256, "starts": 32, "steps": 4000, "burn_in": 1000},
     },
 )  # fmt: skip
