@@ -114,8 +114,8 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     sentences.insert(
         0,
         f"In {close} of {len(ratios)} systems the gradient of a loss at the end of an unroll, by autograd through all steps, "
-        "grows or vanishes within 10 % of the rate at which neighbours part, by QR on an earlier stretch of the same orbits. The "
-        "loss is sliced along the gain of rate networks, and the start of the others; total variation over range is 1 for a "
+        "grows or vanishes within 10 % of the rate at which neighbours part, by QR on an earlier stretch of their orbits. "
+        "The loss is sliced along the gain of rate networks and the start of the others; total variation over range is 1 for a "
         "monotone slice, 0 for a constant one.",
     )
     sentences.append(
