@@ -12,13 +12,17 @@ from analyses.maps.contraction import certify_contraction as certify_contraction
 from analyses.maps.covariant_vectors import covariant_vectors as covariant_vectors
 from analyses.maps.cycles import find_cycles as find_cycles
 from analyses.maps.fixed_points import find_fixed_points as find_fixed_points
+from analyses.maps.forcing_strength import forcing_strength as forcing_strength
+from analyses.maps.gradient_growth import gradient_growth as gradient_growth
 from analyses.maps.index import index_sum as index_sum
 from analyses.maps.jacobian_spectra import jacobian_spectra as jacobian_spectra
 from analyses.maps.kicks import minimal_kicks as minimal_kicks
+from analyses.maps.loss_slices import loss_slices as loss_slices
 from analyses.maps.lyapunov import lyapunov_spectrum as lyapunov_spectrum
 from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsify_lyapunov_function
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
+from analyses.maps.windowed_products import windowed_products as windowed_products
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.zero_one import zero_one_test as zero_one_test
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
