@@ -299,7 +299,7 @@ def _sweeps(
     stride = _stride(steps)
     reach = torch.stack([states.new_zeros(3, starts), states.new_full((3, starts), float("inf"))])
     full = k == dim and dim <= WIDEST_DETERMINANT
-    interval, since = 1, 0
+    interval, since, fastest = 1, 0, 0.0
     for step in range(burn_in + steps):
         drive = None if driving is None else driving[..., step, :]
         before = states
@@ -310,7 +310,8 @@ def _sweeps(
             frame, logs = _orthonormal(frame)
             if taken > 0:
                 blocks[(taken - 1) // _block(steps)] += logs
-            interval, since = _interval(logs, since), 0
+            fastest = max(fastest, _parting(logs, since))
+            interval, since = _interval(fastest, since), 0
         if taken > 0 and full:
             log_det += torch.linalg.slogdet(jacobian(dynamics, before, drive))[1]
         quarter = 4 * (taken - 1) // steps
@@ -331,10 +332,17 @@ def _orthonormal(frame: Tensor) -> tuple[Tensor, Tensor]:
     return frame * torch.where(stretch < 0, -1.0, 1.0)[:, None, :], stretch.abs().log()
 
 
-def _interval(logs: Tensor, since: int) -> int:
-    """Steps until directions that part as these did are ``PARTED``; 1 where one was annihilated."""
-    spread = float((logs.amax(1) - logs.amin(1)).max()) / since if logs.numel() else 0.0
-    return min(LONGEST, max(1, int(math.log(PARTED) / max(spread, 1e-9)))) if math.isfinite(spread) else 1
+def _parting(logs: Tensor, since: int) -> float:
+    """By how much ln of the stretches came apart a step, in the start where it was most; infinite where one was annihilated."""
+    return float((logs.amax(1) - logs.amin(1)).nan_to_num(0.0, posinf=torch.inf).max()) / since if logs.numel() else 0.0
+
+
+def _interval(fastest: float, since: int) -> int:
+    """Steps until directions that part as fast as they ever did are ``PARTED``, but at most twice as many as the last time.
+
+    An orbit that passes slowly parts little for a while: steps chosen from that alone would run on until the frame collapses.
+    """
+    return max(1, min(LONGEST, 2 * since, int(math.log(PARTED) / max(fastest, 1e-9)))) if math.isfinite(fastest) else 1
 
 
 def _spectrum(

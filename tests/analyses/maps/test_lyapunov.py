@@ -47,6 +47,13 @@ def test_fewer_orthonormalisations_give_the_same_exponents(monkeypatch):
     assert chaotic.per_start == pytest.approx(often.per_start, abs=1e-10)
 
 
+def test_a_slow_passage_does_not_let_the_frame_collapse():
+    """Henon's neighbours part by little for a few steps now and then, and by a factor 8 a step on the average."""
+    for start in 0.1 + 0.001 * uniform(8, 2):
+        found = lyapunov_spectrum(SYSTEMS["Henon"].make(), start[None], steps=500, burn_in=50)
+        assert found.exponents.sum() == pytest.approx(math.log(0.3), abs=1e-12)
+
+
 def test_henon_dimension_and_entropy_follow_from_its_exponents_with_their_errors():
     """D = 1 + l1 / |l2| with l1 + l2 = ln 0.3 exactly; entropy l1 (Pesin)."""
     found = lyapunov_spectrum(henon(), 0.1 * uniform(64, 2), steps=500, burn_in=100)
