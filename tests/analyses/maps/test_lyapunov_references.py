@@ -50,9 +50,14 @@ def scattered(dynamics, centre, count, *, width=0.05, steps=1000):
     The time is drawn from the second half of ``steps``: orbits of a phase-coherent flow (Roessler's) keep step otherwise, and
     what their ends say about a zero exponent does not average out.
     """
-    starts = torch.tensor([centre], dtype=torch.float64) + width * (2 * uniform(count, dynamics.dim) - 1)
-    times = torch.randint(steps // 2, steps, (count,), generator=generator(1))
-    return rollout(dynamics, starts, steps=steps).states[np.arange(count), times.numpy()]
+    now = torch.tensor([centre], dtype=torch.float64) + width * (2 * uniform(count, dynamics.dim) - 1)
+    times = torch.randint(steps // 2, steps, (count, 1), generator=generator(1))
+    found = now
+    with torch.no_grad():
+        for t in range(steps):
+            now = dynamics(now)
+            found = torch.where(times == t, now, found)
+    return found
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,7 @@ class Row:
     fast: tuple[int, int, int]
     slow: tuple[int, int, int]
     bounds: tuple[float, ...]
-    settle: int = 1000  # steps before the starts, at most
+    settle: int = 600  # steps before the starts, at most
     width: float = 0.05
 
 
@@ -98,23 +103,26 @@ ROWS = {
         Row("standard map, K = 6", textbook("standard map"), (3.0, 1.0), (1.1360, -1.1360), 0.0006, NONE,
             (512, 500, 100), (2000, 4000, 100), (2e-3, 2e-3)),
         Row("Lorenz", textbook("Lorenz63"), (1.0, 2.0, 20.0), (0.9056, 0.0, -14.5723), 0.0, 2.06215,
-            (256, 1000, 1000), (1000, 20000, 2000), (0.005, 0.002, 0.005)),
+            (256, 800, 500), (1000, 20000, 2000), (0.005, 0.002, 0.005)),
         # as dysts stores it
         Row("Lorenz, beta = 2.667", textbook("Lorenz63", beta=2.667), (1.0, 2.0, 20.0), (0.9025, 0.0, -14.5695), 0.0027, 2.0619,
-            (256, 1000, 1000), (1000, 10000, 2000), (0.01, 0.002, 0.01)),
+            (256, 800, 500), (1000, 10000, 2000), (0.01, 0.002, 0.01)),
         # 2.16 bits in Wolf, Swift, Swinney, Vastano, Physica D 16 (1985); the third: see the sum below
         Row("Lorenz of Wolf", textbook("Lorenz63", **WOLF, dt=0.005), (1.0, 2.0, 20.0), (1.50, 0.0), 0.002, NONE,
-            (256, 1000, 1000), (1000, 20000, 2000), (0.01, 0.002)),
+            (256, 800, 500), (1000, 20000, 2000), (0.01, 0.002)),
         Row("Rossler", textbook("Rossler", dt=0.04), (1.0, 1.0, 0.0), (0.0714, 0.0, -5.3943), 0.0, 2.0132,
-            (256, 1500, 1500), (1000, 20000, 4000), (0.002, 0.002, 0.005), settle=2000),
+            (256, 1000, 1500), (1000, 20000, 2000), (0.002, 0.002, 0.005), settle=8000, width=2.0),
         # printed without an error by the lyapunov-spectrum site
         Row("Chen", textbook("Chen"), (1.0, 2.0, 20.0), (2.0232, 0.0, -12.0227), 0.01, 2.168,
-            (256, 1000, 1000), (1000, 20000, 2000), (0.03, 0.003, 0.03)),
+            (256, 800, 500), (1000, 20000, 2000), (0.03, 0.003, 0.03)),
         Row("Lorenz96, N = 4, F = 20", textbook("Lorenz96", sites=4, forcing=20.0), uneven(8.0, 4),
             (1.204, 0.0, -1.581, -3.623), 0.02, 2.76,
             (256, 500, 500), (1000, 5000, 1000), (0.06, 0.003, 0.06, 0.06)),
     )
 }  # fmt: skip
+
+
+LONG = ("Lorenz, beta = 2.667", "Rossler", "Chen")  # in the slow runs only
 
 
 def measured(row, starts, steps, burn_in):
@@ -140,7 +148,7 @@ def assert_agrees(row, exponents, errors, dimension, dimension_error):
         assert abs(dimension - row.dimension) <= SURE * math.hypot(dimension_error, printed)
 
 
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in LONG])
 def test_published_exponents_within_three_standard_errors(name):
     row = ROWS[name]
     found = measured(row, *row.fast)
@@ -174,8 +182,8 @@ def test_published_exponents_within_their_bounds(name):
 )
 def test_constant_slopes_give_their_logarithms_to_rounding(dynamics, values):
     starts = torch.floor(3**20 * uniform(8, 1)) if dynamics.name == "doubling" else uniform(8, dynamics.dim)
-    found = lyapunov_spectrum(dynamics, starts, steps=200, burn_in=100)
-    # of 300 logarithms, and for the linear map the frame's turn, (0.5 / 0.9)^200 = 1e-51, in the burn-in
+    found = lyapunov_spectrum(dynamics, starts, steps=100, burn_in=60)
+    # of 160 logarithms, and for the linear map the frame's turn, (0.5 / 0.9)^120 = 2e-31, in the burn-in
     assert found.per_start == pytest.approx(np.tile(values, (8, 1)), abs=1e-12)
     if dynamics.name in ("tent", "doubling"):
         assert found.verdicts == ("chaotic",)  # still moving: no collapse onto 0
@@ -233,14 +241,50 @@ def test_hamiltonian_exponents_come_in_pairs_with_two_zeros():
     q2 = -0.15 + 0.02 * uniform(128, 1)
     p1 = torch.sqrt(2 * (0.125 - q2**2 / 2 + q2**3 / 3))
     zeros = torch.zeros_like(q2)
-    found = lyapunov_spectrum(dynamics, torch.cat([zeros, q2, p1, zeros], 1), steps=1500, burn_in=300)
+    found = lyapunov_spectrum(dynamics, torch.cat([zeros, q2, p1, zeros], 1), steps=1000, burn_in=200)
     # a pair is exact for the flow, and for RK4 up to its error a step; each start by itself, whatever its orbit: the frame's
-    # turn from first to last step is what is left, of order ln(t) / t over 75 units of time
+    # turn from first to last step is what is left, of order ln(t) / t over 50 units of time
     pairs = found.per_start + found.per_start[:, ::-1]
     assert np.abs(found.per_start.sum(axis=1)).max() < 1e-6
-    assert np.abs(pairs).max() < 2 * math.log(75) / 75
+    assert np.abs(pairs).max() < 2 * math.log(50) / 50
     chaotic = found.per_start[:, 0] > 0.02
     assert chaotic.any()
+
+
+def test_regular_motion_has_a_zero_exponent_to_the_logarithm_of_the_time_over_the_time():
+    """In the island of the standard map at kick 1 neighbours part like t at most."""
+    steps = 1000
+    found = lyapunov_spectrum(SYSTEMS["standard map"].make(kick=1.0), [[math.pi, 0.01], [math.pi, 0.5]], steps=steps)
+    assert np.abs(found.per_start).max() < math.log(steps) / steps
+
+
+def test_other_coordinates_and_the_way_back_leave_the_rates():
+    """x = C y gives C^-1 F(C y) the exponents of F, and the inverse has them negated."""
+    C = torch.tensor([[1.0, 0.4], [-0.3, 2.0]], dtype=torch.float64)
+    original = SYSTEMS["Henon"].make()
+    changed = Dynamics(lambda y, _: original(y @ C.T) @ torch.linalg.inv(C).T, dim=2)
+    starts = scattered(original, (0.1, 0.1), 256, steps=50) @ torch.linalg.inv(C).T
+    exponents, errors = over_starts(lyapunov_spectrum(changed, starts, steps=100, burn_in=20))
+    assert abs(exponents[0] - HENON) < SURE * errors[0] < 0.02
+    assert exponents.sum() == pytest.approx(math.log(0.3), abs=1e-10)
+    # the strips of the baker map, from its image: the same maps turned about
+    forward, back = (
+        over_starts(lyapunov_spectrum(m, uniform(256, 2), steps=60, burn_in=20)) for m in (baker(), unbaked())
+    )
+    assert back[0] == pytest.approx(-forward[0][::-1], abs=SURE * math.hypot(forward[1][0], back[1][0]))
+
+
+def unbaked(a=0.3):
+    """The inverse of the baker map: its strips lie along y."""
+
+    def step(z, _):
+        x, y = z.unbind(1)
+        low = y < a
+        return torch.stack(
+            [torch.where(low, a * x, a + (1 - a) * x), torch.where(low, y / a, (y - a) / (1 - a))], dim=1
+        )
+
+    return Dynamics(step, dim=2)
 
 
 def lorenz96_of_forty(starts, steps, burn_in, dt):
@@ -281,12 +325,12 @@ def test_random_rate_network_has_a_spectrum_symmetric_about_minus_one():
     system = SYSTEMS["random rate network"]
     dynamics = system.make(units=60)
     found = lyapunov_spectrum(
-        dynamics, scattered(dynamics, system.start(60), 8, width=1.0, steps=400), steps=400, burn_in=100
+        dynamics, scattered(dynamics, system.start(60), 8, width=1.0, steps=300), steps=300, burn_in=100
     )
     assert found.per_start.sum(axis=1) == pytest.approx(np.full(8, -60.0), abs=1e-2)  # RK4's determinant at dt = 0.1
     assert np.median(centre_gaps(found)) < 0.05
     # a spectrum that is not symmetric would show: Lorenz96's divergence is -1 a unit as well
-    other = lorenz96_of_forty(8, 400, 200, dt=0.05)
+    other = lorenz96_of_forty(8, 300, 100, dt=0.05)
     assert np.median(centre_gaps(other)) > 0.1
 
 
@@ -430,13 +474,13 @@ def test_descent_on_a_quadratic_contracts_by_one_minus_rate_times_curvature():
 def test_momentum_has_the_moduli_of_its_two_roots():
     """Heavy ball on curvature h: z^2 - (1 + m - rate h) z + m = 0 (Polyak 1964)."""
     curvatures, rate, momentum = (0.05, 3.0), 0.4, 0.6
-    found = lyapunov_spectrum(descent(np.diag(curvatures), rate, momentum), uniform(2, 4), steps=100, burn_in=100)
+    found = lyapunov_spectrum(descent(np.diag(curvatures), rate, momentum), uniform(2, 4), steps=70, burn_in=70)
     roots = np.concatenate([np.roots([1, -(1 + momentum - rate * h), momentum]) for h in curvatures])
     expected = np.sort(np.log(np.abs(roots)))[::-1]
     # the middle two are the complex pair of curvature 3: they share their sum, and turn the frame back and forth within it
     measured_sums, sums = (np.array([row[0], row[1] + row[2], row[3]]) for row in (found.exponents[0], expected))
     assert measured_sums == pytest.approx(sums, abs=1e-10)
-    assert found.exponents[0, 1:3] == pytest.approx(expected[1:3], abs=0.02)  # bounded turns over 100 steps
+    assert found.exponents[0, 1:3] == pytest.approx(expected[1:3], abs=0.03)  # bounded turns over 70 steps
 
 
 def test_boring_maps():
@@ -444,14 +488,14 @@ def test_boring_maps():
     W = torch.tensor([[0.5, 0.3, 0.0], [0.1, 0.2, 0.2], [0.1, 0.0, -0.8]], dtype=torch.float64)
     network = Dynamics(lambda x, _: torch.tanh(x @ W.T), dim=3)
     moduli = np.sort(np.abs(np.linalg.eigvals(W.numpy())))[::-1]
-    found = lyapunov_spectrum(network, uniform(4, 3), steps=150, burn_in=150)
+    found = lyapunov_spectrum(network, uniform(4, 3), steps=60, burn_in=80)
     assert found.exponents[0] == pytest.approx(np.log(moduli), abs=1e-10)
     assert found.verdicts == ("stable fixed point",) and found.standard_errors.max() < 1e-12
-    contraction = lyapunov_spectrum(Dynamics(lambda x, _: torch.cos(x), dim=1), [[0.0]], steps=200, burn_in=200)
+    contraction = lyapunov_spectrum(Dynamics(lambda x, _: torch.cos(x), dim=1), [[0.0]], steps=40, burn_in=80)
     dottie = 0.7390851332151607  # cos x = x
     assert contraction.exponents[0, 0] == pytest.approx(math.log(math.sin(dottie)), abs=1e-12)
-    unit = lyapunov_spectrum(Dynamics(lambda x, _: torch.tanh(0.5 * x), dim=1), [[0.7]], steps=100, burn_in=100)
+    unit = lyapunov_spectrum(Dynamics(lambda x, _: torch.tanh(0.5 * x), dim=1), [[0.7]], steps=40, burn_in=60)
     assert unit.exponents[0, 0] == pytest.approx(math.log(0.5), abs=1e-12)
-    zero = lyapunov_spectrum(Dynamics(lambda x, _: 0 * x, dim=2), [[1.0, 2.0]], steps=100)
+    zero = lyapunov_spectrum(Dynamics(lambda x, _: 0 * x, dim=2), [[1.0, 2.0]], steps=40)
     assert zero.exponents.tolist() == [[-math.inf, -math.inf]] and zero.standard_errors.tolist() == [[0.0, 0.0]]
     assert zero.kaplan_yorke.tolist() == [0.0] and zero.verdicts == ("stable fixed point",)
