@@ -335,13 +335,18 @@ def test_random_rate_network_has_a_spectrum_symmetric_about_minus_one():
 
 
 @pytest.mark.slow
-def test_standard_map_at_kick_one_mixes_slowly_to_its_published_exponent():
-    """0.10497 (Sprott's table): the chaos by the saddle leaks through broken tori, so the runs are long."""
+def test_standard_map_at_kick_one_has_its_published_exponent_over_its_chaotic_sea():
+    """0.10497 (Sprott's table), the mean over the sea.
+
+    Chaos leaks slowly through broken tori, so that runs from one place are of no use: from the saddle they still give
+    0.119 +- 0.002 after 400 000 steps. Area is invariant, so random starts are in the mean from the first step; those off the
+    islands are told by their exponent, far above ln(steps) / steps = 0.0005.
+    """
     dynamics = SYSTEMS["standard map"].make(kick=1.0)
-    starts = torch.tensor([[0.001, 0.008]], dtype=torch.float64) + 5e-4 * uniform(256, 2)
-    found = lyapunov_spectrum(dynamics, starts, steps=400_000, burn_in=400_000, directions=1)
-    mean, error = found.per_start.mean(), found.per_start.std(ddof=1) / 16
-    assert abs(mean - 0.10497) < SURE * error < 0.01
+    found = lyapunov_spectrum(dynamics, 2 * math.pi * uniform(1500, 2), steps=20_000, directions=1).per_start[:, 0]
+    sea = found[found > 0.01]
+    error = sea.std(ddof=1) / math.sqrt(len(sea))
+    assert 500 < len(sea) < 900 and abs(sea.mean() - 0.10497) < SURE * error < 0.01
 
 
 def newman(size):
