@@ -21,10 +21,8 @@ from tests.known import (
     cat_map,
     descent,
     doubling,
-    henon,
     henon_heiles,
     linear,
-    logistic,
     matrix_product,
     selective_recurrence,
     skew_tent,
@@ -416,7 +414,7 @@ def test_coverage_of_a_skew_tent():
 
 @pytest.mark.slow
 def test_coverage_of_henon():
-    found = lyapunov_spectrum(henon(), 0.1 * uniform(1000, 2, seed=4), steps=9600, burn_in=100)
+    found = lyapunov_spectrum(SYSTEMS["Henon"].make(), 0.1 * uniform(1000, 2, seed=4), steps=3200, burn_in=100)
     assert_covers(coverage(found.per_start, found.per_start_errors, [HENON, math.log(0.3) - HENON]))
 
 
@@ -433,11 +431,12 @@ def test_coverage_of_the_logistic_map_needs_whole_runs():
     Blocks of one run know nothing of that: their spread falls as 1 / sqrt(blocks) where the truth falls as 1 / blocks, so their
     error is sqrt(32) times too wide. The spread of whole runs is right, whatever the correlations.
     """
-    found = lyapunov_spectrum(logistic(4.0), uniform(32_000, 1, seed=5), steps=100, burn_in=50)
+    logistic = SYSTEMS["logistic"].make()
+    found = lyapunov_spectrum(logistic, uniform(32_000, 1, seed=5), steps=60, burn_in=30)
     estimates, errors = groups_of_32(found)
     assert_covers(coverage(estimates, errors, math.log(2)))
     assert found.standard_errors[0, 0] == pytest.approx(found.per_start.std(ddof=1) / math.sqrt(32_000), rel=1e-12)
-    few = lyapunov_spectrum(logistic(4.0), uniform(500, 1, seed=5), steps=1024, burn_in=50)
+    few = lyapunov_spectrum(logistic, uniform(500, 1, seed=5), steps=1024, burn_in=50)
     assert coverage(few.per_start, few.per_start_errors, math.log(2)) == 1.0
     wide = float(np.sqrt((few.per_start_errors**2).mean()) / few.per_start.std(ddof=1))
     assert wide == pytest.approx(math.sqrt(32), rel=0.15)
