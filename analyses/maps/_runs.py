@@ -29,6 +29,7 @@ class Run:
     determinants: np.ndarray  # (starts,) mean ln |det J| per unit of the clock; NaN when not all directions were wanted
     drift: np.ndarray  # (starts,) growth of the speed of an autonomous flow per unit of the clock; else NaN
     groups: np.ndarray  # (starts,)
+    shared: bool  # one drive in common, which makes starts alike
     resting: np.ndarray  # (starts,)
     periods: np.ndarray  # (starts,)
     planes: np.ndarray  # (attractors, directions): those of one pair of complex eigenvalues have one number
@@ -74,6 +75,7 @@ def measured(dynamics: Dynamics, sweep: Sweep, driving: Tensor | None, steps: in
         determinants=log_det.double().cpu().numpy() / dynamics.dt / done if full else np.full(len(bounded), np.nan),
         drift=drift,
         groups=groups,
+        shared=driving is not None and driving.ndim == 2,
         resting=resting,
         periods=periods,
         planes=planes,

@@ -47,7 +47,8 @@ class Sweep:
     last: Tensor  # (starts, last, dim), a ring
     reach: Tensor  # (2, 3, starts), largest and smallest largest coordinate in the second, third and last quarter of the run
     speed: Tensor  # (starts,) length of the first step after the burn-in
-    interval: int  # steps between orthonormalisations
+    longest: int  # steps between orthonormalisations that the fastest passage so far allows
+    interval: int  # steps to the next
     since: int  # steps since the last one: their growth is still in the frame
 
 
@@ -83,7 +84,7 @@ def sweeps(
     begin = _copied(begin, dynamics.device)
     states, frame, grown, log_det, speed = begin.states, begin.frame, begin.grown, begin.log_det, begin.speed
     blocks, tail, last, reach = begin.blocks, begin.tail, begin.last, begin.reach
-    interval, since = begin.interval, begin.since
+    longest, interval, since = begin.longest, begin.interval, begin.since
     k, length, stride = blocks.shape[3], block_length(steps), stride_length(steps)
     outside = _outside_layers(dynamics, k, frame)
     for step in range(begin.step, burn_in + steps):
@@ -111,10 +112,10 @@ def sweeps(
                     sizes = last[:, torch.arange(step + 1 - since, step + 1) % LAST].abs().amax(2)
                     reach[0, quarter - 1] = torch.maximum(reach[0, quarter - 1], sizes.amax(1))
                     reach[1, quarter - 1] = torch.minimum(reach[1, quarter - 1], sizes.amin(1))
-            interval, since = _interval(logs, since), 0
-        yield Sweep(
-            begin.settings, step + 1, states, frame, grown, blocks, log_det, tail, last, reach, speed, interval, since
-        )
+            longest = min(longest, _allowed(logs, since))
+            interval, since = min(longest, 2 * since), 0  # a slow passage alone would let the frame collapse
+        rings = tail, last, reach, speed
+        yield Sweep(begin.settings, step + 1, states, frame, grown, blocks, log_det, *rings, longest, interval, since)
 
 
 def beginning(dynamics: Dynamics, states: Tensor, k: int, settings: str) -> Sweep:
@@ -141,6 +142,7 @@ def beginning(dynamics: Dynamics, states: Tensor, k: int, settings: str) -> Swee
         last=states[:, None].repeat(1, LAST, 1),
         reach=torch.stack([states.new_zeros(3, starts), states.new_full((3, starts), float("inf"))]),
         speed=states.new_zeros(starts),
+        longest=LONGEST,
         interval=1,
         since=0,
     )
@@ -196,7 +198,7 @@ def cholesky_qr(frame: Tensor) -> tuple[Tensor, Tensor]:
     return Q, R
 
 
-def _interval(logs: Tensor, since: int) -> int:
+def _allowed(logs: Tensor, since: int) -> int:
     """Steps until directions that go on like this are ``PARTED`` or ``STEEPEST``; 1 where one was annihilated."""
     logs = logs.flatten(0, 1)
     logs = logs[~logs.isnan().any(1)]  # without the starts that overflowed

@@ -120,11 +120,15 @@ def merged(means: np.ndarray, least: int = MEANS) -> np.ndarray:
 
 def standard_error(means: np.ndarray, least: int = MEANS) -> np.ndarray:
     """(directions,) standard error of the mean of (blocks, starts, directions) block means; 0 where one is -inf."""
-    flat = merged(means, least)
-    if len(flat) < 2:
-        return np.full(means.shape[2], np.nan)
-    gone = np.isinf(flat).any(axis=0)
-    return np.where(gone, 0.0, np.where(gone, 0.0, flat).std(axis=0, ddof=1) / np.sqrt(len(flat)))
+    return spread(merged(means, least))
+
+
+def spread(means: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over the first axis: NaN for fewer than two, 0 where one is -inf."""
+    if len(means) < 2:
+        return np.full(means.shape[1:], np.nan)
+    gone = np.isinf(means).any(axis=0)
+    return np.where(gone, 0.0, np.where(gone, 0.0, means).std(axis=0, ddof=1) / np.sqrt(len(means)))
 
 
 def kaplan_yorke(exponents: np.ndarray) -> float:
