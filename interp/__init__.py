@@ -27,6 +27,7 @@ _WHERE = {
     "find_cycles": "analyses.maps.cycles",
     "find_fixed_points": "analyses.maps.fixed_points",
     "find_slow_points": "analyses.maps.slow_points",
+    "fit_almost_linear": "analyses.symbols.almost_linear_fit",
     "index_sum": "analyses.maps.index",
     "jacobian_spectra": "analyses.maps.jacobian_spectra",
     "load": "interp.network",
@@ -37,6 +38,7 @@ _WHERE = {
     "return_map": "hooks.section",
     "rollout": "hooks.dynamics",
     "separatrix": "analyses.maps.boundaries",
+    "TeacherForcing": "analyses.symbols.almost_linear_fit",
     "Trajectory": "hooks.trajectory",
     "zero_one_test": "analyses.series.zero_one",
 }

@@ -20,6 +20,8 @@ from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.zero_one import zero_one_test as zero_one_test
+from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing
+from analyses.symbols.almost_linear_fit import fit_almost_linear as fit_almost_linear
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
 from hooks.capture import capture as capture
 from hooks.dynamics import Dynamics as Dynamics
