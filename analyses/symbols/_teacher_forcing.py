@@ -8,7 +8,7 @@ the gradient cut (Brenner, Hemmer, Monfared, Durstewitz, NeurIPS 2024), every = 
 Durstewitz, ICML 2023).
 
 The steps between two forcings can't be run side by side: entries beyond the readout carry on. So there is one loop over time
-each way, of three operations a step (four with a hidden layer), with forward states kept. Axes: models, steps, batch, dim.
+each way, of a few operations a step on all models, with forward states kept. Axes: models, steps, batch, dim.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ class Room:
     """Buffers of one training step, kept from step to step; entries mean nothing in between."""
 
     z: Tensor  # (models, steps + 1, batch, dim)
-    u: Tensor  # (models, steps + 1, batch, units): z itself without a hidden layer
+    u: Tensor  # (models, steps, batch, units); without a hidden layer z itself
     r: Tensor  # (models, steps, batch, units)
     slopes: Tensor  # as z: d loss / d z
-    inner: Tensor  # as r: d loss / d u
+    inner: Tensor  # as r: d loss / d u, of a hidden layer
 
     @classmethod
     def of(cls, weights: Weights, steps: int, batch: int) -> Room:
