@@ -55,10 +55,11 @@ class TeacherForcing:
 
 @dataclass(frozen=True, eq=False)
 class Training:
-    """Where a fit stands after an update: enough to go on bit for bit. Tensors of fixed shapes and numbers only.
+    """Where a fit stands after an update: enough to go on bit for bit. A number, and tensors of fixed shapes, none shared.
 
     ``parameters``, ``first`` and ``second`` (RAdam's moments) and ``best`` are (models, parameters) in the training's dtype;
-    ``losses`` (mean since the save before) and ``divergences`` are (saves, models), NaN where still to come.
+    ``losses`` (mean since the save before) and ``divergences`` are (saves, models), NaN where still to come; ``loss`` (models,)
+    sums what the next save will average; ``random`` is the generator's state.
     """
 
     step: int
@@ -160,10 +161,18 @@ def begun(layout: Layout, recipe: TeacherForcing, saves: int, generator: torch.G
     rows = layout.drawn(generator)
     models = len(rows)
     history = torch.full((saves, models), torch.nan, dtype=torch.float64)
-    alpha = torch.full((models,), 1.0 if recipe.alpha == "annealed" else recipe.alpha, dtype=rows.dtype)
-    loss = torch.zeros(models, dtype=torch.float64)
-    zero = torch.zeros_like(rows)
-    return Training(0, rows, zero, zero, alpha, loss, rows, history, history, generator.get_state())
+    return Training(
+        step=0,
+        parameters=rows,
+        first=torch.zeros_like(rows),
+        second=torch.zeros_like(rows),
+        alpha=torch.full((models,), 1.0 if recipe.alpha == "annealed" else recipe.alpha, dtype=rows.dtype),
+        loss=torch.zeros(models, dtype=torch.float64),
+        best=rows.clone(),
+        losses=history,
+        divergences=history.clone(),
+        random=generator.get_state(),
+    )
 
 
 def trained(
@@ -272,5 +281,7 @@ def forcing_needed(weights: Weights, room: Room, targets: Tensor) -> Tensor:
         gates, region = (u > weights.floor[model]).flatten(0, 1).unique(dim=0, return_inverse=True)
         inner = weights.W[model] * gates[:, None]
         jacobians = torch.diag(weights.A[model]) + (inner if weights.V is None else inner @ weights.V[model])
-        logs.append(torch.linalg.matrix_norm(jacobians, 2).log()[region].view(states.shape[:2]).mean(0).amax())
+        finite = torch.isfinite(jacobians).all()
+        norms = torch.linalg.matrix_norm(jacobians, 2) if finite else jacobians.new_full((len(gates),), torch.inf)
+        logs.append(norms.log()[region].view(states.shape[:2]).mean(0).amax())
     return (1 - torch.exp(-torch.stack(logs))).clamp(min=0)

@@ -70,14 +70,15 @@ class AlmostLinearFit(Result):
     saves : (saves,)
         After how many updates the models were judged.
     losses : (saves, runs)
-        Mean squared error of the readout under teacher forcing, mean since the save before.
+        Mean squared error of the readout under teacher forcing, with the regulariser if there is one; mean since the save
+        before.
     divergences : (saves, runs)
         Dstsp of the free-running orbit, nats; infinite for one that is not finite.
     reference
         Dstsp of a stretch of the recording itself, of the orbits' length: what a perfect model could reach.
     outcomes
         CONVERGED when the schedule was run to its end (no minimum is claimed), OUT_OF_TIME when it was stopped, DIVERGED when
-        no save had a finite orbit.
+        no save had a finite orbit: the weights are then those of the start.
     checks
         The hand-derived gradient against differences of the loss, for one run.
     """
@@ -101,7 +102,10 @@ class AlmostLinearFit(Result):
 
     @property
     def smallest(self) -> np.ndarray:
-        """(runs,): Dstsp at the checkpoint that was kept; a minimum over saves, against the data of the training."""
+        """(runs,): Dstsp at the checkpoint that was kept.
+
+        The least of many values that scatter, against the data of the training: judge the model anew before citing one.
+        """
         return self.divergences.min(axis=0)
 
     @property

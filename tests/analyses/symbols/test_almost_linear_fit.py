@@ -193,6 +193,9 @@ def test_a_resumed_fit_is_bit_for_bit_the_uninterrupted_one(form):
         assert np.array_equal(one, other), field.name
     shapes = [{name: getattr(value, "shape", None) for name, value in vars(state).items()} for state in kept]
     assert all(shape == shapes[0] for shape in shapes)
+    for state in kept:  # a file of tensors holds none twice
+        places = [value.data_ptr() for value in vars(state).values() if isinstance(value, torch.Tensor)]
+        assert len(set(places)) == len(places) == 9
 
 
 def test_stopping_before_the_first_update_judges_the_start():
@@ -205,6 +208,12 @@ def test_runs_that_diverge_are_counted_and_named():
     found = specimens()[1]
     assert found.outcomes == (Outcome.DIVERGED,) * 4 and np.isinf(found.smallest).all()
     assert found.recommended == -1 and found.summary().startswith("0 of 4 runs gave a finite orbit")
+
+
+def test_forcing_is_annealed_to_all_data_where_a_model_diverges():
+    recipe = replace(FEW, every=1, alpha="annealed", learning_rates=(1e30, 1e30))
+    found = fit_almost_linear(noise(30, 2), 3, 1, runs=1, recipe=recipe, orbit=50)
+    assert found.outcomes == (Outcome.DIVERGED,)
 
 
 def test_a_run_that_diverges_leaves_the_others_alone():
