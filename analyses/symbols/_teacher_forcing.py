@@ -14,6 +14,7 @@ each way, of a few operations a step on all models, with forward states kept. Ax
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -42,22 +43,30 @@ class Weights:
 
 @dataclass(frozen=True, eq=False)
 class Room:
-    """Buffers of one training step, kept from step to step; entries mean nothing in between."""
+    """Buffers of one update, kept from one to the next with their views by step; entries mean nothing in between."""
 
     z: Tensor  # (models, steps + 1, batch, dim)
     u: Tensor  # (models, steps, batch, units); without a hidden layer z itself
     r: Tensor  # (models, steps, batch, units)
     slopes: Tensor  # as z: d loss / d z
     inner: Tensor  # as r: d loss / d u, of a hidden layer
+    error: Tensor  # (readout, models, steps, batch)
 
     @classmethod
-    def of(cls, weights: Weights, steps: int, batch: int) -> Room:
+    def of(cls, weights: Weights, outputs: int, steps: int, batch: int) -> Room:
         models, dim, units = weights.W.shape
         z = weights.A.new_empty(models, steps + 1, batch, dim)
         u = z if weights.V is None else z.new_empty(models, steps, batch, units)
         r = z.new_empty(models, steps, batch, units)
         inner = r[:, :1] if weights.V is None else torch.empty_like(r)
-        return cls(z, u, r, torch.empty_like(z), inner)
+        return cls(z, u, r, torch.empty_like(z), inner, z.new_empty(outputs, models, steps, batch))
+
+    @cached_property
+    def steps(self) -> tuple[tuple[Tensor, ...], ...]:
+        """By step: z, u, r, slopes, inner; the readout in z and in slopes; the error as (models, batch, readout)."""
+        said, said_slopes = (buffer[..., : len(self.error)] for buffer in (self.z, self.slopes))
+        buffers = (self.z, self.u, self.r, self.slopes, self.inner, said, said_slopes, self.error.movedim(0, -1))
+        return tuple(buffer.unbind(1) for buffer in buffers)
 
 
 def loss_and_gradient(
@@ -81,16 +90,15 @@ def loss_and_gradient(
     wide = weights.wide(batch)
     keep = (1 - alpha)[:, None, None]
     forced = inputs * alpha[:, None, None]
-    z, u, r, slopes, inner = (buffer.unbind(1) for buffer in (room.z, room.u, room.r, room.slopes, room.inner))
+    z, u, r, slopes, inner, said, said_slopes, errors = room.steps
     before = []
     product, hidden = torch.empty_like(start), r[0].new_empty(models, batch, units)
 
     z[0].copy_(start)
     for t in range(steps):
         if t and t % every == 0:
-            said = z[t][..., :outputs]
-            before.append(said.clone())
-            said.copy_(torch.addcmul(forced[:, :, len(before) - 1].movedim(0, -1), said, keep))
+            before.append(said[t].clone())
+            said[t].copy_(torch.addcmul(forced[:, :, len(before) - 1].movedim(0, -1), said[t], keep))
         if wide.V is not None and wide.g is not None:
             torch.baddbmm(wide.g, z[t], wide.V, out=hidden)
             u[t].copy_(hidden)
@@ -98,15 +106,16 @@ def loss_and_gradient(
         torch.baddbmm(wide.h, r[t], wide.W, out=product)
         torch.addcmul(product, wide.A, z[t], out=z[t + 1])
 
-    error = room.z[:, 1:, :, :outputs].movedim(-1, 0) - targets
-    for number, said in enumerate(before, 1):
+    error = torch.sub(room.z[:, 1:, :, :outputs].movedim(-1, 0), targets, out=room.error)
+    for number, unforced in enumerate(before, 1):
         t = number * every - 1
-        torch.sub(said.movedim(-1, 0), targets[:, :, t], out=error[:, :, t])
+        torch.sub(unforced.movedim(-1, 0), targets[:, :, t], out=error[:, :, t])
     loss = error.square().mean((0, 2, 3))
-    pulls = error.mul_(2 / error[:, 0].numel()).movedim(0, -1).unbind(1)
+    error.mul_(2 / error[:, 0].numel())
 
     gate = torch.empty_like(hidden)
-    slopes[steps].zero_()[..., :outputs] = pulls[-1]
+    slopes[steps].zero_()
+    said_slopes[steps].copy_(errors[-1])
     for t in range(steps - 1, -1, -1):
         torch.bmm(slopes[t + 1], weights.W, out=hidden)
         back = hidden.mul_(torch.gt(u[t], wide.floor, out=gate))
@@ -115,12 +124,12 @@ def loss_and_gradient(
             back = torch.bmm(hidden, weights.V, out=product)
         torch.addcmul(back, wide.A, slopes[t + 1], out=slopes[t])
         if t and t % every == 0:
-            slopes[t][..., :outputs].mul_(keep)
+            said_slopes[t].mul_(keep)
         if t:
-            slopes[t][..., :outputs].add_(pulls[t - 1])
+            said_slopes[t].add_(errors[t - 1])
 
-    after, now, said = room.slopes[:, 1:].flatten(1, 2), room.z[:, :-1].flatten(1, 2), room.r.flatten(1, 2)
-    W, h = after.mT @ said, after.sum(1)
+    after, now, rectified = room.slopes[:, 1:].flatten(1, 2), room.z[:, :-1].flatten(1, 2), room.r.flatten(1, 2)
+    W, h = after.mT @ rectified, after.sum(1)
     if weights.V is None:  # r = z where no model rectifies: the gradient by A is the diagonal of W's
         cut = int((weights.floor == -torch.inf).all(0).sum())
         A = torch.diagonal(W, dim1=1, dim2=2).clone()

@@ -181,7 +181,7 @@ def trained(
     """One state an update, from the given one to the end of the schedule."""
     generator = torch.Generator()
     generator.set_state(state.random)
-    room = Room.of(layout.weights(state.parameters), recipe.length, recipe.batch)
+    room = Room.of(layout.weights(state.parameters), layout.outputs, recipe.length, recipe.batch)
     first, last = recipe.learning_rates
     while state.step < recipe.steps:
         loss, gradient, alpha = batch_gradient(state, layout, recipe, recording, generator, room)

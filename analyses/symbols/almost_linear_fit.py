@@ -341,7 +341,7 @@ def _gradient_check(
     one = replace(layout, relu=layout.relu[run : run + 1], dtype=torch.float64)
     rows = state.best[run : run + 1].double()
     exact = replace(recording, data=recording.data.double())
-    room = Room.of(one.weights(rows), short.length, short.batch)
+    room = Room.of(one.weights(rows), one.outputs, short.length, short.batch)
 
     def loss(at: Tensor) -> tuple[Tensor, Tensor]:
         here = replace(state, parameters=at, alpha=state.alpha[run : run + 1].double(), step=1)

@@ -71,7 +71,7 @@ def test_the_gradient_equals_that_of_autograd(form, every, alpha):
     rows = 0.3 * torch.randn(layout.drawn(generator).shape, generator=generator, dtype=torch.float64)
     x = torch.randn(24, 3, 4, 2, generator=generator, dtype=torch.float64)  # steps, models, batch, outputs
     alphas, weights = torch.tensor(alpha, dtype=torch.float64), layout.weights(rows)
-    room = Room.of(weights, 23, 4)
+    room = Room.of(weights, 2, 23, 4)
     data = x.permute(3, 1, 0, 2)
     loss, slopes, by_start = loss_and_gradient(
         weights,
@@ -142,6 +142,16 @@ def test_a_two_region_map_is_recovered_and_one_region_is_not_enough():
     assert found.summary().startswith("8 of 8 runs gave a finite orbit; median divergence ")
     assert "P = 1 is the smallest" in found.summary()
     assert found.model(found.best).regions(torch.tensor([[-0.1], [0.1]])).tolist() == [[False], [True]]
+
+
+@pytest.mark.parametrize("form", ["shallow", "clipped shallow"])
+def test_a_hidden_layer_learns_the_two_region_map_under_annealed_forcing(form):
+    recipe = replace(QUICK, length=3, alpha="annealed", learning_rates=(0.1, 1e-3))
+    found = fit_almost_linear(
+        tent_orbit(), 1, 6, runs=3, form=form, recipe=recipe, select_every=1500, orbit=1000, dtype=torch.float64
+    )
+    # a line gives a resting point, 14 nats away (above)
+    assert (found.smallest < 1).all() and all(check.passed for check in found.checks)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -220,7 +230,7 @@ def test_a_run_that_diverges_leaves_the_others_alone():
     layout = Layout("almost linear", 1, 2, (1, 1), torch.float64)
     rows = layout.drawn(torch.Generator().manual_seed(0))
     rows[0] = 1e300
-    weights, room = layout.weights(rows), Room.of(layout.weights(rows), 6, 3)
+    weights, room = layout.weights(rows), Room.of(layout.weights(rows), 1, 6, 3)
     data = torch.from_numpy(noise(1, 2, 7, 3))
     start = layout.start(rows, data[:, :, 0].movedim(0, -1))
     both = loss_and_gradient(
@@ -243,7 +253,7 @@ def test_forcing_needed_is_one_less_the_inverse_norm_of_a_linear_map():
     A = torch.tensor([[0.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
     W = torch.tensor([[[0.0, 4.0], [1.0, 0.0]], [[0.5, 0.0], [0.0, 0.2]]], dtype=torch.float64)
     weights = Weights(A, W, torch.zeros_like(A), torch.full_like(A, -torch.inf))
-    room = Room.of(weights, 5, 3)
+    room = Room.of(weights, 2, 5, 3)
     room.z.normal_(generator=torch.Generator().manual_seed(0))
     needed = forcing_needed(weights, room, torch.zeros(2, 2, 5, 3, dtype=torch.float64))
     torch.testing.assert_close(needed, torch.tensor([0.75, 0.0], dtype=torch.float64), rtol=1e-12, atol=1e-12)
