@@ -25,6 +25,8 @@ from analyses.maps.stability import classify as classify
 from analyses.maps.windowed_products import windowed_products as windowed_products
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.zero_one import zero_one_test as zero_one_test
+from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing
+from analyses.symbols.almost_linear_fit import fit_almost_linear as fit_almost_linear
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
