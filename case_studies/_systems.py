@@ -185,8 +185,7 @@ def random_rate_network(units: int = 100, gain: float = 3.0, seed: int = 0, dt: 
     Chaotic above gain 1 as the number of units grows; below, everything decays to 0. Without self-coupling the divergence is
     -units everywhere.
     """
-    J = torch.randn(units, units, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    W = gain * J.fill_diagonal_(0.0) / math.sqrt(units)
+    W = gain * couplings(units, seed)
     leak = torch.eye(units, dtype=torch.float64)
 
     def velocity(x: Tensor, _: Any) -> Tensor:
@@ -196,6 +195,12 @@ def random_rate_network(units: int = 100, gain: float = 3.0, seed: int = 0, dt: 
         return W * (1 - torch.tanh(x) ** 2)[:, None, :] - leak
 
     return flow(velocity, units, dt=dt, jacobian=slope)
+
+
+def couplings(units: int, seed: int) -> Tensor:
+    """(units, units) Gaussian entries of variance 1 / units, none on the diagonal."""
+    J = torch.randn(units, units, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return J.fill_diagonal_(0.0) / math.sqrt(units)
 
 
 def logistic(r: float = 4.0) -> Dynamics:

@@ -10,6 +10,7 @@ from analyses.maps.continuation import continue_fixed_points as continue_fixed_p
 from analyses.maps.contraction import certify_contraction as certify_contraction
 from analyses.maps.covariant_vectors import covariant_vectors as covariant_vectors
 from analyses.maps.cycles import find_cycles as find_cycles
+from analyses.maps.exponent_curve import exponent_curve as exponent_curve
 from analyses.maps.fixed_points import find_fixed_points as find_fixed_points
 from analyses.maps.index import index_sum as index_sum
 from analyses.maps.jacobian_spectra import jacobian_spectra as jacobian_spectra

@@ -17,6 +17,8 @@ kicks                  the smallest kick that turns one memory into another
 continuation           how rests move, vanish and turn unstable over one parameter
 jacobian_spectra       eigenvalues and singular values of the slope along states
 lyapunov               how fast neighbours part, with standard errors
+exponent_curve         how the exponents change with a parameter, and the scatter between runs
+stated_spectrum        can these be its exponents: printed numbers against measured ones and identities
 covariant_vectors      the directions in which neighbours part, and the angles between them
 alignment              chaotic or regular, by the volume that deviation vectors span (GALI)
 geometry               which inputs write to which directions, and which the readout reads

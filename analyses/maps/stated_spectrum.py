@@ -1,12 +1,12 @@
 """Can these be the exponents of this map? Numbers from a paper or a database, held against measured ones and identities.
 
-Four identities, none of which needs the measurement to be long: the exponents sum to the mean of ln |det J| (for a flow, its mean
-divergence; Liouville); a flow off its rests has an exponent zero; a largest exponent given twice is one number; and the
-Kaplan-Yorke dimension follows from the exponents (Kaplan, Yorke, Lecture Notes in Mathematics 730, 1979).
+Four identities, none of which needs a long run: the exponents sum to the mean of ln |det J| (for a flow, its mean divergence;
+Liouville); a flow off its rests has an exponent zero; a largest exponent given twice is one number; and the Kaplan-Yorke
+dimension follows from the exponents (Kaplan, Yorke, Lecture Notes in Mathematics 730, 1979).
 
 Takes a LyapunovSpectrum with all directions and the stated numbers; costs nothing beside it. Standard errors are those of
-independent starts: the scatter of ``per_start``, and for the dimension its jackknife (the errors of the exponents are tied together by
-their sum).
+independent starts: the scatter of ``per_start``, and for the dimension its jackknife (the errors of the exponents are tied
+together by their sum).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from analyses.maps._dimension import FLOOR, kaplan_yorke
 from analyses.maps.lyapunov import LyapunovSpectrum
 from analyses.result import Check, Result, axes_or_new
 from hooks.errors import InputError
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 SURE = 3.0  # standard errors of the measured ones that a stated number may be off
 ROUNDED = 1e-2  # by which a stated dimension may miss the one that follows from the stated exponents
-FLOOR = 1e-9  # a sum this close to zero is zero: rounding over a thousand steps
 FEWEST = 8  # starts whose scatter is a standard error
 SUM, ZERO, TWICE, DIMENSION = (
     "sum of the exponents",
@@ -54,6 +54,9 @@ class SpectrumAudit(Result):
     dimension, dimension_error, entropy, entropy_error
         Measured: the Kaplan-Yorke dimension (that of the space where the exponents do not sum to less than zero), and the sum
         of the positive exponents, with standard errors.
+    halves : (2,)
+        The largest exponent over the first and over the second half of the runs. Where they differ by much more than chance,
+        the runs are too short, or the orbits are regular: neighbours part like a power of time, and the mean falls for ever.
     starts
         Independent runs behind the measured numbers.
     tolerance
@@ -74,6 +77,7 @@ class SpectrumAudit(Result):
     dimension_error: float
     entropy: float
     entropy_error: float
+    halves: Float[np.ndarray, "2"]
     starts: int
     tolerance: float
     checks: tuple[Check, ...]
@@ -84,18 +88,28 @@ class SpectrumAudit(Result):
         missed = ~(np.abs(self.given - self.required) <= self.allowed)
         return tuple(name for name, broken in zip(self.identities, missed, strict=True) if broken)
 
+    @property
+    def settled(self) -> bool:
+        """Whether the two halves of the runs agree within three standard errors of their difference."""
+        return not abs(self.halves[0] - self.halves[1]) > 2 * SURE * self.standard_errors[0] + FLOOR
+
     def summary(self) -> str:
         """How many stated exponents agree, and which identities they break by how much."""
         text = (
-            f"{int((~self.apart).sum())} of {len(self.apart)} stated exponents agree with the measured ones within three standard "
-            f"errors and {self.tolerance:.0%} of the largest (largest: {self.stated[0]:.4g} stated, {self.measured[0]:.4g} ± "
-            f"{self.standard_errors[0]:.1g} measured)"
+            f"{int((~self.apart).sum())} of {len(self.apart)} stated exponents agree with the measured ones within three "
+            f"standard errors and {self.tolerance:.0%} of the largest (largest: {self.stated[0]:.4g} stated, "
+            f"{self.measured[0]:.4g} ± {self.standard_errors[0]:.1g} measured)"
         )
         found = zip(self.identities, self.required, self.given, strict=True)
         missed = [f"{name} {given:.4g}, not {required:.4g}" for name, required, given in found if name in self.broken]
         kept = f"; the stated ones keep all {len(self.identities)} identities tried"
         text += f"; the stated ones break {len(missed)} of {len(self.identities)} identities: " if missed else kept
         text += "; ".join(missed)
+        if not self.settled:
+            text += (
+                f"; the measured largest exponent is not settled, {self.halves[0]:.3g} over the first half of the runs and "
+                f"{self.halves[1]:.3g} over the second: they are too short, or the orbits are regular"
+            )
         return (
             f"{text}; measured dimension {self.dimension:.4g} ± {self.dimension_error:.1g}, entropy {self.entropy:.3g} ± "
             f"{self.entropy_error:.1g}"
@@ -190,6 +204,7 @@ def audit_spectrum(
         dimension_error=_jackknife(dimensions),
         entropy=float(np.maximum(measured, 0).sum()),
         entropy_error=_jackknife(entropies),
+        halves=_halves(spectrum.running[:, attractor, 0], spectrum.running_steps),
         starts=len(runs),
         tolerance=tolerance,
         checks=checks,
@@ -201,16 +216,20 @@ def _error(runs: np.ndarray) -> np.ndarray:
     return runs.std(axis=0, ddof=1) / math.sqrt(len(runs))
 
 
+def _halves(running: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """(2,) means over both halves from the running mean; NaN when there is one checkpoint."""
+    if len(steps) < 2:
+        return np.full(2, np.nan)
+    middle = len(steps) // 2 - 1
+    rest = (running[-1] * steps[-1] - running[middle] * steps[middle]) / (steps[-1] - steps[middle])
+    return np.array([running[middle], rest])
+
+
 def _jackknife(left_out: np.ndarray) -> float:
     return float(math.sqrt(len(left_out) - 1) * left_out.std())
 
 
 def _dimension(rows: np.ndarray) -> np.ndarray:
-    """(rows,) Kaplan-Yorke dimension of descending spectra, all directions given: at most their number."""
-    sums = np.cumsum(rows, axis=1)
-    turned = sums < -FLOOR
-    whole = np.where(turned.any(axis=1), turned.argmax(axis=1), rows.shape[1])
-    turning = np.take_along_axis(rows, np.minimum(whole, rows.shape[1] - 1)[:, None], 1)[:, 0]
-    before = np.where(whole > 0, np.take_along_axis(sums, np.maximum(whole - 1, 0)[:, None], 1)[:, 0], 0.0)
-    inside = (whole > 0) & (whole < rows.shape[1])
-    return whole + np.divide(before, -turning, out=np.zeros(len(rows)), where=inside)
+    """(rows,) Kaplan-Yorke dimensions with all directions given: that of the space where their sum does not turn negative."""
+    found = kaplan_yorke(rows)
+    return np.where(np.isnan(found), rows.shape[1], found)
