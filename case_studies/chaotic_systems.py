@@ -197,7 +197,7 @@ def _claims(name: str, stored: Stored) -> tuple[Claim, ...]:
               _audit(name, lambda audit: audit.required[0])),
         Claim(f"{name}: exponent of the stored spectrum nearest to 0 (identity: a flow has a zero)",
               min(stored.spectrum, key=abs), DATABASE, slack, share,
-              _audit(name, lambda audit: 0.0 * audit.measured[0])),
+              _audit(name, lambda audit: audit.required[1])),
         Claim(f"{name}: Kaplan-Yorke dimension, stored", stored.dimension, DATABASE,
               TOLERANCE * stored.spectrum[0] / abs(stored.spectrum[-1]), f"what {share} changes in it",
               _audit(name, lambda audit: audit.dimension)),

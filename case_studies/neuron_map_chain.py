@@ -153,8 +153,8 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         f"{CHAIN}. Mean number of positive exponents: {counts}.",
         f"{CHAIN}. The coupling is this project's own choice, so nothing here is compared with a published chain.",
         f"{ACROSS}. Differences die out (transverse exponent below -{DYING:g}) at {int(dying.sum())} of {len(dying)} "
-        f"couplings: {', '.join(f'{value:g}' for value in across.values[dying]) or 'none'}. Runs start with equal outer neurons, so where "
-        f"differences grow, the chain leaves that state by rounding alone.",
+        f"couplings: {', '.join(f'{value:g}' for value in across.values[dying]) or 'none'}. Runs start with equal outer "
+        f"neurons, so where differences grow, the chain leaves that state by rounding alone.",
     )
 
 
