@@ -123,8 +123,9 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         spectrum = journal.note(
             f"{name}: exponents", lyapunov_spectrum, dynamics, starts, steps=steps, burn_in=steps // 4
         )
-        sentences.append(f"{name}. {spectrum.summary()}.")
-        if specimen.audited:
+        if not specimen.audited:
+            sentences.append(f"{name}. {spectrum.summary()}.")
+        else:
             stored = STORED[name]
             audit = journal.note(
                 f"{name}: stored exponents", audit_spectrum, spectrum, stored.spectrum,
