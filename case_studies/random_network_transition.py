@@ -86,7 +86,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         sentences.append(f"{about}. {curve.summary()}.")
         loud = torch.stack([torch.full_like(which, LOUD), which], 1)
         found = _curve(
-            journal, f"{about}: exponents at gain {LOUD:g}", f"{about}: {SIZE}", finer, loud, specimen.steps, units // 3
+            journal, f"{about}: exponents at gain {LOUD:g}", f"{about}: {SIZE}", finer, loud, specimen.steps, units // 6
         )
         sentences.append(
             f"{about}. At gain {LOUD:g} the Kaplan-Yorke dimension is {found.dimensions[0]:.2f} ± "
@@ -177,7 +177,7 @@ study = CaseStudy(
     ),
     scales={
         "tiny": {"sizes": (16, 24), "networks": 2, "steps": 60},
-        "quick": {"sizes": (50, 100, 200), "networks": 4, "steps": 1000},
+        "quick": {"sizes": (100, 200), "networks": 4, "steps": 1000},
         "full": {"sizes": (100, 200, 400), "networks": 10, "steps": 4000},
     },
 )  # fmt: skip
