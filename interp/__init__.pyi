@@ -11,6 +11,7 @@ from analyses.maps.continuation import continue_fixed_points as continue_fixed_p
 from analyses.maps.contraction import certify_contraction as certify_contraction
 from analyses.maps.covariant_vectors import covariant_vectors as covariant_vectors
 from analyses.maps.cycles import find_cycles as find_cycles
+from analyses.maps.exponent_curve import exponent_curve as exponent_curve
 from analyses.maps.fixed_points import find_fixed_points as find_fixed_points
 from analyses.maps.forcing_strength import forcing_strength as forcing_strength
 from analyses.maps.gradient_growth import gradient_growth as gradient_growth
@@ -22,6 +23,7 @@ from analyses.maps.lyapunov import lyapunov_spectrum as lyapunov_spectrum
 from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsify_lyapunov_function
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
+from analyses.maps.stated_spectrum import audit_spectrum as audit_spectrum
 from analyses.maps.windowed_products import windowed_products as windowed_products
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.zero_one import zero_one_test as zero_one_test
