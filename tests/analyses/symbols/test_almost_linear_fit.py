@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import torch
 
+from analyses._densities import Bins
 from analyses.result import Outcome
-from analyses.symbols._orbit_divergence import BINS, SMOOTHING, divergence_from
+from analyses.symbols._orbit_divergence import divergence_from
 from analyses.symbols._teacher_forcing import Room, Weights, loss_and_gradient
 from analyses.symbols._training import Layout, Recording, TeacherForcing, forcing_needed, orbits
 from analyses.symbols.almost_linear_fit import AlmostLinearFit, fit_almost_linear
@@ -276,9 +277,9 @@ def test_annealed_forcing_falls_from_one_and_stays_above_what_is_needed():
 def test_the_binned_divergence_is_that_of_dense_histograms():
     true, orbit = noise(400, 2), 0.7 * noise(300, 2, seed=1)
     ranges = [(low, high) for low, high in zip(true.min(axis=0), true.max(axis=0), strict=True)]
-    dense = [np.histogramdd(states, BINS, ranges)[0].reshape(-1) for states in (true, orbit)]
+    dense = [np.histogramdd(states, Bins().per_axis, ranges)[0].reshape(-1) for states in (true, orbit)]
     p, q = (np.append(counts, len(states) - counts.sum()) for counts, states in zip(dense, (true, orbit), strict=True))
-    p, q = (counts + SMOOTHING for counts in (p, q))
+    p, q = (counts + Bins().smoothing for counts in (p, q))
     p, q = p / p.sum(), q / q.sum()
     same, other, none = divergence_from(true)(np.stack([true[:300], orbit, np.full((300, 2), np.nan)]))
     assert other == pytest.approx((p * np.log(p / q)).sum(), rel=1e-9) and none == np.inf
