@@ -29,6 +29,7 @@ class Outcome(Enum):
     OUT_OF_TIME = "ran out of time"
     DIVERGED = "left every bound"
     TOO_SHORT = "had too little data"
+    NO_SCALING = "had no range of scaling"
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from analyses.maps import lyapunov
+from analyses.maps import _sweeps
 from analyses.maps.lyapunov import lyapunov_spectrum
 from benchmarks._table import machine, table, write_section
 from case_studies._systems import SYSTEMS
@@ -148,21 +148,20 @@ def cpu(work: Callable[[], Any], runs: int = RUNS) -> tuple[list[float], Any]:
 @contextlib.contextmanager
 def compiled_before(chosen: Any) -> Iterator[None]:
     """The engine takes this push instead of choosing again, so that its compilation is not timed with the run."""
-    before, lyapunov.pushed = lyapunov.pushed, lambda *_, **__: chosen
+    before, _sweeps.pushed = _sweeps.pushed, lambda *_, **__: chosen
     try:
         yield
     finally:
-        lyapunov.pushed = before
+        _sweeps.pushed = before
 
 
 def ours(dynamics: Dynamics, starts: Tensor, steps: int, burn_in: int, **options: Any) -> tuple[Side, str]:
     """Our side, and what was chosen for its pushes."""
     k = options.get("directions", dynamics.dim)
-    frame = torch.linalg.qr(torch.randn(len(starts), dynamics.dim, k, dtype=torch.float64))[0]
     drive = options["drives"][:, 0] if "drives" in options else None
-    full = k == dynamics.dim  # a Jacobian a step, for the sum rule
+    frame = _sweeps.beginning(dynamics, starts, k, "").frame
     began = sum(os.times()[:4])
-    chosen = pushed(dynamics, starts, frame, drive, steps=(1 + full) * (burn_in + steps))
+    chosen = pushed(dynamics, starts, frame, drive, steps=burn_in + steps)
     choosing = sum(os.times()[:4]) - began
     with compiled_before(chosen):
         seconds, found = cpu(lambda: lyapunov_spectrum(dynamics, starts, steps=steps, burn_in=burn_in, **options))

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from hooks.errors import InputError
 from interp.claims import Claim
 from interp.journal import Journal
-from interp.page import Report
+from interp.page import Report, writable
 
 S = TypeVar("S")
 
@@ -47,10 +47,11 @@ class CaseStudy(Generic[S]):
         Raises
         ------
         InputError
-            For a scale that the study does not have.
+            For a scale that the study does not have, or a folder that cannot be written.
         """
         if scale not in self.scales:
             raise InputError(f"no scale {scale!r}; there are {', '.join(self.scales)}")
+        writable(folder)
         journal = Journal()
         specimen = self.prepare(**self.scales[scale])
         sentences = self.examine(journal, specimen)

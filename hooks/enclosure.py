@@ -141,8 +141,10 @@ class Enclosure:
         return self + -other
 
     def __truediv__(self, other: Any) -> Enclosure:
-        if isinstance(other, Enclosure):
-            raise EnclosureError("division is bounded for a constant divisor only")
+        if isinstance(other, Enclosure):  # (a / b)' = (a' - (a / b) b') / b
+            inverse = _inverse(other.value)
+            ratio = self.value * inverse
+            return Enclosure(ratio, _column(inverse) * (self.slope - _column(ratio) * other.slope))
         divisor = _constant(other, self).mid
         if (divisor == 0).any():
             raise EnclosureError("the step divides by zero")
@@ -173,10 +175,11 @@ class Enclosure:
             not isinstance(where, tuple)
             or len(where) != 2
             or where[0] not in (Ellipsis, slice(None))
-            or not isinstance(where[1], slice | int)
+            or not isinstance(where[1], slice | int | Tensor)
+            or (isinstance(where[1], Tensor) and (where[1].ndim != 1 or where[1].dtype != torch.int64))
         ):
             raise EnclosureError(
-                f"a step may index units, as in states[..., a:b] or states[:, a], but not with {where}"
+                f"a step may index units, as in states[..., a:b], states[:, a] or by a list of units, but not with {where}"
             )
         return Enclosure(self.value[:, where[1]], self.slope[:, where[1]])
 
@@ -229,6 +232,15 @@ def _down(value: Tensor) -> Tensor:
 
 def _column(ball: Ball) -> Ball:
     return Ball(ball.mid[..., None], ball.rad[..., None])
+
+
+def _inverse(ball: Ball) -> Ball:
+    """1 / x, decreasing on either side of zero; of no bound where the ball holds zero."""
+    low, high = 1 / _up(ball.mid + ball.rad), 1 / _down(ball.mid - ball.rad)
+    mid = (low + high) / 2
+    rad = ((high - low) / 2 + 2 * EPS * torch.maximum(low.abs(), high.abs())) * (1 + 4 * EPS) + EPS * mid.abs() + TINY
+    held = ball.mid.abs() <= ball.rad * (1 + 4 * EPS) + TINY
+    return Ball(torch.where(held, 0.0, mid), torch.where(held, torch.inf, rad))
 
 
 def _constant(value: Any, like: Enclosure) -> Ball:
@@ -293,6 +305,10 @@ def _relu(state: Enclosure) -> Enclosure:
     unsure = 1 - on - off  # the box crosses the kink: the slope lies in [0, 1]
     gate = Ball(on + unsure / 2, unsure / 2)
     return Enclosure(state.value.through(torch.relu), _column(gate) * state.slope)
+
+
+def _abs(state: Enclosure) -> Enclosure:
+    return _relu(state) + _relu(-state)
 
 
 def _one_minus_square(ball: Ball) -> Ball:
@@ -372,7 +388,7 @@ RULES: Mapping[str, Callable[..., Any]] = {
     "pow": Enclosure.__pow__, "__pow__": Enclosure.__pow__, "matmul": Enclosure.__matmul__,
     "__matmul__": Enclosure.__matmul__, "cat": _cat, "stack": _stack, "sum": _sum,
     "rnn_tanh_cell": _rnn_cell(_tanh), "rnn_relu_cell": _rnn_cell(_relu), "gru_cell": _gru_cell, "lstm_cell": _lstm_cell,
-    "add": _ADD, "mul": _MUL, "sub": _sub, "neg": Enclosure.__neg__, "div": Enclosure.__truediv__,
+    "add": _ADD, "mul": _MUL, "sub": _sub, "neg": Enclosure.__neg__, "div": Enclosure.__truediv__, "abs": _abs,
     "__add__": _ADD, "__radd__": _ADD, "__mul__": _MUL, "__rmul__": _MUL, "__sub__": _sub,
     "__rsub__": lambda first, second: second - first, "rsub": lambda first, second: second - first,
 }  # fmt: skip

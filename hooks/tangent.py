@@ -129,7 +129,7 @@ def _drawing_again(states: Tensor, again: bool = True) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Pushed:
-    """``push`` and ``jacobian`` of one map for a run of many steps.
+    """``push`` of one map for a run of many steps.
 
     Attributes
     ----------
@@ -155,14 +155,6 @@ class Pushed:
         with torch.no_grad():
             return self.carry(states.contiguous(), tangents.contiguous(), *([] if drive is None else [drive]))
 
-    def jacobian(self, states: Float[Tensor, "batch dim"], drive: Any = None) -> Float[Tensor, "batch dim dim"]:
-        """What ``jacobian`` gives, to rounding: by the compiled push where that carries ``dim`` directions."""
-        basis = torch.eye(self.dynamics.dim, dtype=states.dtype, device=states.device)
-        basis = basis.expand(len(states), -1, -1)
-        if self.carry is None or _shapes(states, basis, drive) != self.shapes:
-            return jacobian(self.dynamics, states, drive)
-        return self(states, basis, drive)[1]
-
 
 def pushed(
     dynamics: Dynamics,
@@ -180,7 +172,7 @@ def pushed(
     states, tangents, drive
         Of the first step: what is compiled serves these shapes, and its first step is compared with the eager one.
     steps
-        Pushes and Jacobians of the whole run; a run that is resumed states the same number, and then makes the same choice.
+        Pushes of the whole run; a run that is resumed states the same number, and then makes the same choice.
     compiled
         Whether to compile; decided from a count of the operations in one eager push when left out.
 

@@ -52,6 +52,7 @@ class Journal:
     def __init__(self, folder: Path | None = None, *, fingerprint: str = "", budget: float | None = None) -> None:
         self.folder = folder
         self.budget = budget
+        self._fingerprint = fingerprint
         self._findings: list[Finding] = []
         self._maps: dict[str, Mapping[str, Any]] = {}
         if folder is not None:
@@ -83,7 +84,8 @@ class Journal:
     def note(self, title: str, function: Callable[P, R], /, *args: P.args, **options: P.kwargs) -> R:
         """Call an analysis and keep its result under this title.
 
-        A result kept in the folder is reused when its recorded call is equal.
+        A result kept in the folder is reused when its recorded call is equal; where neither the journal nor the map has a
+        fingerprint, as of a field that is code, it is made again, since another such map has the same call.
         """
         if any(finding.title == title for finding in self._findings):
             raise InputError(f"there is a finding {title!r} already; titles are different")
@@ -95,7 +97,8 @@ class Journal:
             value.fingerprint: value.weights for value in given if isinstance(value, Dynamics) and value.weights
         }
         path = None if self.folder is None else self.folder / f"{hashlib.sha256(title.encode()).hexdigest()[:16]}.json"
-        kept = None if path is None else _kept(path, call)
+        nameless = not self._fingerprint and any(isinstance(v, Dynamics) and not v.fingerprint for v in given)
+        kept = None if path is None or nameless else _kept(path, call)
         if kept is not None:
             result, seconds = kept
         else:

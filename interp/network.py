@@ -16,7 +16,7 @@ from torch import nn
 
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError, LoadError
-from hooks.families import LeakyRate, PiecewiseLinear, recurrent, stepped
+from hooks.families import LeakyRate, LiquidTimeConstant, PiecewiseLinear, is_liquid, liquid, recurrent, stepped
 from hooks.families.recurrent import weights
 from hooks.loading import loaded, tensors_of
 from interp._beside import (
@@ -31,6 +31,7 @@ from interp._beside import (
 from interp._state_dict import UNDERSTOOD, filled, recognised, refuse_choices
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+FIELD = "a vector field, as a neural ODE's, enters by interp.flow(module, dim, dt=)"
 FORWARDS = {kind.forward for kind in (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)}  # torch's own
 
 
@@ -41,7 +42,8 @@ class Network:
     Attributes
     ----------
     module
-        nn.Module, LeakyRate, PiecewiseLinear or Dynamics. A copy in eval mode when it was an nn.Module of the user's.
+        nn.Module, LeakyRate, LiquidTimeConstant, PiecewiseLinear or Dynamics. A copy in eval mode when it was an nn.Module of
+        the user's.
     readout
         Linear map of the state, when one was found beside a torch layer.
     source
@@ -80,11 +82,17 @@ class Network:
         module = self.module
         if isinstance(module, Dynamics):
             return module
-        if isinstance(module, LeakyRate | PiecewiseLinear):
+        if isinstance(module, LeakyRate | LiquidTimeConstant | PiecewiseLinear):
             return module.dynamics(dtype=dtype, device=device)
         if isinstance(module, RECURRENT) and not self.widths:
             return recurrent(module, readout=self.readout, dtype=dtype, device=device)
+        if isinstance(module, nn.Module) and is_liquid(module):
+            return liquid(module, dtype=dtype, device=device)
         if isinstance(module, nn.Module):
+            if not self.widths and not takes_a_state(module):
+                raise LoadError(
+                    f"{type(module).__name__} holds no recurrent layer and has no forward of (input, state); {FIELD}"
+                )
             return stepped(module, **self.widths, readout=self.readout, dtype=dtype, device=device)
         raise LoadError(f"{type(module).__name__} is no network: {UNDERSTOOD}")
 
@@ -104,8 +112,9 @@ def load(
     Parameters
     ----------
     source
-        A module (a recurrent layer or cell, one that contains exactly one, or one with a forward of (input, state)), a state
-        dict, a LeakyRate, PiecewiseLinear or Dynamics, or the path of a file: safetensors, torch weights or checkpoint, npz.
+        A module (a recurrent layer or cell, a liquid one of ``ncps``, one that contains exactly one, or one with a forward of
+        (input, state)), a state dict, a LeakyRate, LiquidTimeConstant, PiecewiseLinear or Dynamics, or the path of a file:
+        safetensors, torch weights or checkpoint, npz.
     model, kwargs
         "package.module:Class" and its arguments: the class is built and given the state dict.
     nonlinearity
@@ -125,7 +134,9 @@ def load(
     name = str(source) if isinstance(source, str | Path) else type(source).__name__
     content = loaded(source, trust=trust) if isinstance(source, str | Path) else source
     choices = {"nonlinearity": nonlinearity, "relu": relu, "leak": leak}
-    if model is None and not isinstance(content, Network | LeakyRate | PiecewiseLinear | Dynamics | nn.Module):
+    if model is None and not isinstance(
+        content, Network | LeakyRate | LiquidTimeConstant | PiecewiseLinear | Dynamics | nn.Module
+    ):
         found = recognised(tensors_of(content, name=name), name, choices)
         return Network(found.module, found.readout, name, found.notes, found.initial_state)
     refuse_choices(name, "network that says all of this itself", choices)
@@ -150,6 +161,12 @@ def _of_module(module: nn.Module, source: str) -> Network:
     twin = copy.deepcopy(module).eval().requires_grad_(False)
     if isinstance(twin, RECURRENT) and type(twin).forward in FORWARDS:
         return Network(twin, source=source, notes=tuple(notes))
+    cells = [path for path, layer in twin.named_modules() if is_liquid(layer)]
+    cells = [path for path in cells if not any(_within(path, other) for other in cells)]
+    if len(cells) == 1 and (
+        not takes_a_state(twin) or cells == [""] or hasattr(twin.get_submodule(cells[0]), "rnn_cell")
+    ):
+        return _of_liquid(twin, cells[0], source, notes)
     found = {path: layer for path, layer in twin.named_modules() if isinstance(layer, RECURRENT)}
     if not any(isinstance(layer, nn.RNNBase) for layer in found.values()) and takes_a_state(twin):
         return _of_step(twin, found, source, notes)
@@ -159,6 +176,16 @@ def _of_module(module: nn.Module, source: str) -> Network:
         raise LoadError(f"{source} holds several recurrent layers ({', '.join(found)}); pass the one to analyse")
     ((path, layer),) = found.items()
     return _of_layer(twin, path, layer, source, notes)
+
+
+def _of_liquid(twin: nn.Module, path: str, source: str, notes: list[str]) -> Network:
+    """The one liquid cell of a module, or layer around one, with the time between its steps said."""
+    cell = twin.get_submodule(path)
+    kind = type(cell).__name__
+    if path:
+        notes = [*notes, f"The {kind} {path!r} inside {type(twin).__name__} is analysed, not the module's own forward."]
+    said = f"The {kind} is read with a time of 1 between its steps; with another: interp.liquid(cell, dt=)."
+    return Network(cell, source=source, notes=(*notes, said))
 
 
 def _of_layer(twin: nn.Module, path: str, layer: nn.Module, source: str, notes: list[str]) -> Network:
@@ -204,7 +231,7 @@ def _of_step(twin: nn.Module, found: Mapping[str, Any], source: str, notes: list
     except InputError as error:
         if cell is not None and hands_its_state_on(twin, cell):
             return _of_layer(twin, path, cell, source, notes)  # a forward over whole sequences
-        raise LoadError(f"{source} has a forward of (input, state) that cannot be stepped: {error}") from error
+        raise LoadError(f"{source} has a forward of (input, state) that cannot be stepped: {error}; {FIELD}") from error
     readout, said = step_readout(twin, step, widths.get("parts", 1))
     start, more = initial_state(twin.state_dict(), step.dim, pair=widths.get("parts") == 2)
     if cell is not None and type(cell).forward in FORWARDS and same_map(recurrent(cell), step):
@@ -244,6 +271,11 @@ def _first(tensors: Mapping[str, Any]) -> str:
     """The prefix that all keys share, up to their first dot; "" when there is none."""
     firsts = {key.partition(".")[0] + "." if "." in key else "" for key in tensors}
     return firsts.pop() if len(firsts) == 1 else ""
+
+
+def _within(path: str, other: str) -> bool:
+    """Whether the module at ``path`` is a part of the one at ``other``."""
+    return path != other and (not other or path.startswith(f"{other}."))
 
 
 def _dim(layer: nn.Module) -> int:

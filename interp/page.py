@@ -7,6 +7,7 @@ import importlib
 import json
 import math
 import platform
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -295,3 +296,19 @@ def _versions() -> dict[str, str]:
             found[package] = "not installed as a package"
     found["written"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return found
+
+
+def writable(folder: Path) -> Path:
+    """The folder, or a refusal before anything is computed when no report can be written there."""
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(f"{folder} cannot be the folder of the report: {there} is a file (out)")
+    try:
+        with tempfile.TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        said = error.strerror or type(error).__name__
+        raise InputError(
+            f"{folder} cannot be the folder of the report: {there} cannot be written, {said} (out)"
+        ) from None
+    return folder

@@ -31,13 +31,16 @@ from hooks.trajectory import Trajectory
 from interp.findings import account
 from interp.journal import Journal
 from interp.network import load
-from interp.page import Report
+from interp.page import Report, writable
 
 WIDEST_PROOF = 512  # units; of wider maps nothing is proved, nor are Jacobians formed
 MOST_RECTIFIED = 20  # units, of networks whose 2^P linear regions are all decided: a second or so
 MOST_MEMORIES = 64  # of which the smallest kicks are sought
 WIDEST_SPECTRUM = 64  # directions of a full Lyapunov spectrum; wider maps get the leading 16
 MOST_PULSES = 16
+UNWRITTEN = (
+    "Its map is code, so no weights are written beside the page, and interp verify can prove nothing of it again."
+)
 
 
 def recurrent(
@@ -269,12 +272,15 @@ def report(
     LoadError, InputError, ContractError
         When the source is not a network, the inputs do not fit it, or its step is not a map.
     """
+    if not 0 <= seed < 2**63:
+        raise InputError(f"the seed lies in 0 to 2^63 - 1, but {seed} came")
+    folder = None if out is None else writable(Path(out))
     network = load(source, model=model, kwargs=kwargs, relu=relu, nonlinearity=nonlinearity, leak=leak, trust=trust)
     dynamics = network.dynamics(device=device)
     driving = None if inputs is None else driving_inputs(dynamics, inputs)
     trajectory, notes = visited(dynamics, network.initial_state, driving, seed)
     name = Path(network.source).stem if network.source else dynamics.name
-    folder = Path(out) if out is not None else Path("interp-report") / (name or "network")
+    folder = folder or writable(Path("interp-report") / (name or "network"))
 
     journal = Journal(fingerprint=dynamics.fingerprint, budget=budget)
     rest = np.zeros(dynamics.inputs)
@@ -295,7 +301,7 @@ def report(
         "seed": str(seed),
         "device": device,
         "fingerprint": dynamics.fingerprint,
-        "notes": " ".join((*network.notes, *notes)),
+        "notes": " ".join((*network.notes, *notes, *(() if dynamics.weights else (UNWRITTEN,)))),
     }
     subject = f"{name}: {dynamics.name}" if name else dynamics.name
     sentences = account(journal.results)

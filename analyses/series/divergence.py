@@ -30,6 +30,7 @@ from scipy.spatial import cKDTree
 
 from analyses.result import Check, Null, Outcome, Result, axes_or_new
 from analyses.series._turns import as_series, steps_per_turn, still
+from analyses.surrogates import phase_randomised
 from hooks.errors import InputError
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def divergence_rate(
     nulls: tuple[Null, ...] = ()
     if draws and not reason:
         generator = generator or torch.Generator().manual_seed(0)
-        rises = np.array([_rise(_phase_randomised(runs, generator), shape, shortest) for _ in range(draws)])
+        rises = np.array([_rise(phase_randomised(runs, generator=generator), shape, shortest) for _ in range(draws)])
         hypothesis = "the recording is linear Gaussian noise with these spectra"
         nulls = (Null("phase-randomised", hypothesis, "recording", rises, float(curve[last] - curve[first])),)
     return Divergence(
@@ -375,14 +376,3 @@ def _rise(runs: np.ndarray, shape: tuple[int, int, int, int, int, int], shortest
     blocks, pairs, saturation, _ = _stretch(runs, *shape)
     first, last, reason = _linear_range(blocks, saturation, shortest) if pairs else (0, 0, "no pairs")
     return 0.0 if reason else float(np.diff(blocks.mean(axis=0)[[first, last]])[0])
-
-
-def _phase_randomised(runs: np.ndarray, generator: torch.Generator) -> np.ndarray:
-    """The runs with random phases, the same for all variables (Prichard and Theiler, Phys. Rev. Lett. 73, 951, 1994)."""
-    steps = runs.shape[1]
-    spectrum = np.fft.rfft(runs, axis=1)
-    phases = 2 * np.pi * torch.rand(len(runs), spectrum.shape[1], 1, generator=generator, dtype=torch.float64).numpy()
-    phases[:, 0] = 0.0
-    if steps % 2 == 0:
-        phases[:, -1] = 0.0
-    return np.fft.irfft(spectrum * np.exp(1j * phases), steps, axis=1)

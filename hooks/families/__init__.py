@@ -1,7 +1,11 @@
 """One function a family: network -> Dynamics; and paths, one-parameter families of them."""
 
+from hooks.families.closed_loop import closed_loop
+from hooks.families.controlled import controlled_flow
 from hooks.families.flow import adaptive, flow
+from hooks.families.foreign import foreign, from_jax
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
+from hooks.families.liquid import LiquidTimeConstant, is_liquid, liquid
 from hooks.families.path import along_drive, along_weights
 from hooks.families.piecewise_linear import PiecewiseLinear
 from hooks.families.rebuilt import rebuilt
@@ -10,12 +14,19 @@ from hooks.families.stepped import stepped
 
 __all__ = [
     "LeakyRate",
+    "LiquidTimeConstant",
     "PiecewiseLinear",
     "adaptive",
     "along_drive",
     "along_weights",
+    "closed_loop",
+    "controlled_flow",
     "dale",
     "flow",
+    "foreign",
+    "from_jax",
+    "is_liquid",
+    "liquid",
     "low_rank",
     "rebuilt",
     "recurrent",

@@ -1,4 +1,4 @@
-"""What the rate and gated families share: nonlinearities with their slopes, products with tangents, ReLU's trapping box."""
+"""What the families share: nonlinearities with their slopes, products with tangents, ReLU's trapping box, names of weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
+
+from hooks.dynamics import digest
 
 NONLINEARITIES: Mapping[
     str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor], tuple[float, float]]
@@ -16,6 +18,11 @@ NONLINEARITIES: Mapping[
     "sigmoid": (torch.sigmoid, lambda _, after: after * (1 - after), (0.0, 1.0)),
     "softplus": (nn.functional.softplus, lambda before, _: torch.sigmoid(before), (0.0, float("inf"))),
 }
+
+
+def named_digest(weights: Mapping[str, Tensor | str | int], *settings: object) -> str:
+    """Of named tensors and settings, in whatever order they come: a file gives them back in its own."""
+    return digest(*(part for pair in sorted(weights.items(), key=lambda pair: pair[0]) for part in pair), *settings)
 
 
 def times(W: Tensor, tangents: Tensor) -> Tensor:

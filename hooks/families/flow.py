@@ -2,8 +2,9 @@
 
 ``flow`` takes fixed Runge-Kutta steps in torch, so the map is exactly what the scheme computes and its slope is exactly
 that scheme's; ``adaptive`` lets scipy's error control choose the steps between samples. Exponents of either come out per
-unit of time, since ``dt`` is set. A neural ODE is a module given as the field. A cell that steps by itself is no field: see
-``stepped``.
+unit of time, since ``dt`` is set. A neural ODE is a module given as the field; one that is a chain of known layers is carried
+as ``weights``. A cell that steps by itself is no field: see ``stepped`` and ``liquid``; a controlled equation: see
+``controlled_flow``.
 
 Source: Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, tables II.1.1 and II.1.2 (the schemes),
 section I.14 (the variational equation), section II.5 (DOP853).
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from hooks.dynamics import Dynamics, TensorLike, digest
-from hooks.errors import InputError
+from hooks.errors import EnclosureError, InputError
+from hooks.families._parts import named_digest
 from hooks.tangent import jacobian as slope_of
 
 Method = Literal["euler", "midpoint", "rk4"]
@@ -31,6 +33,8 @@ SCHEMES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "midpoint": ((0.5,), (0.0, 1.0)),
     "rk4": ((0.5, 0.5, 1.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
 }
+CHAINED = {kind.__name__: kind for kind in (nn.Tanh, nn.Sigmoid, nn.Softplus, nn.ReLU, nn.SiLU, nn.ELU, nn.GELU)}
+SILENT = (nn.Identity, nn.Dropout)  # in eval mode
 INSTANTS = (0.0, 1.0, 2.71)  # at which a field of (t, x) must give the same
 
 
@@ -69,7 +73,9 @@ def flow(
     Returns
     -------
     Dynamics
-        Its clock is time. The fingerprint is empty for a field that is no module: code has no digest.
+        Its clock is time. The fingerprint is empty for a field that is no module: code has no digest. ``weights`` are there for
+        a field that is data, a Linear or a Sequential of Linear and of CHAINED layers; otherwise what a report says of the map
+        cannot be verified from the report.
 
     Raises
     ------
@@ -85,8 +91,9 @@ def flow(
         raise InputError(f"no method {method!r}; there are {', '.join(SCHEMES)}")
     if substeps < 1:
         raise InputError(f"a step is made of at least one substep, not {substeps}")
-    velocity, module = _velocity(field, dim, dt, inputs, dtype, device)
+    velocity, module = as_velocity(field, dim, dt, inputs, dtype, device)
     ahead, weights = SCHEMES[method]
+    written = {} if module is None or inputs else _written(module, dt, method, substeps)
     width = dt / substeps
 
     def step(states: TensorLike, drive: Any) -> TensorLike:
@@ -117,12 +124,31 @@ def flow(
         driven=bool(inputs),
         inputs=inputs,
         dt=dt,
+        flow=True,
         dtype=dtype,
         device=device,
         jacobian=None if jacobian is None else lambda states, drive: push(states, _identity(states), drive)[1],
         push=None if jacobian is None else push,
-        fingerprint=_fingerprint(module, dt, method, substeps),
+        fingerprint=named_digest(written) if written else fingerprint_of(module, dt, method, substeps),
+        weights=written,
     )
+
+
+def chained(weights: Mapping[str, Any]) -> Dynamics:
+    """The flow again, from the ``weights`` that it carries."""
+    modules: list[nn.Module] = []
+    for k, kind in enumerate(str(weights["layers"]).split()):
+        if kind != "Linear":
+            modules.append(CHAINED[kind]())
+            continue
+        W, b = weights[f"layers.{k}.weight"], weights.get(f"layers.{k}.bias")
+        layer = nn.Linear(W.shape[1], len(W), bias=b is not None, dtype=W.dtype)
+        with torch.no_grad():
+            layer.load_state_dict({"weight": W} if b is None else {"weight": W, "bias": b})
+        modules.append(layer)
+    dim = next(layer.in_features for layer in modules if isinstance(layer, nn.Linear))
+    substeps, method = int(weights["substeps"]), weights["method"]
+    return flow(nn.Sequential(*modules), dim, dt=float(weights["dt"]), method=method, substeps=substeps)
 
 
 def adaptive(
@@ -168,18 +194,20 @@ def adaptive(
 
     if not (rtol > 0 and atol > 0):
         raise InputError(f"tolerances are positive, but rtol = {rtol} and atol = {atol} came")
-    velocity, module = _velocity(field, dim, dt, inputs, torch.float64, "cpu")
+    velocity, module = as_velocity(field, dim, dt, inputs, torch.float64, "cpu")
     slope = jacobian or (lambda states, drive: slope_of(Dynamics(velocity, dim, driven=bool(inputs)), states, drive))
 
     def solved(right: Callable[[float, np.ndarray], np.ndarray], start: Tensor) -> Tensor:
         found = solve_ivp(right, (0.0, dt), start.numpy(), method=method, t_eval=[dt], rtol=rtol, atol=atol)
         return torch.from_numpy(found.y[:, -1].copy()) if found.success else torch.full_like(start, torch.nan)
 
-    def step(states: Tensor, drive: Any) -> Tensor:
+    def step(states: TensorLike, drive: Any) -> Tensor:
         def right(_: float, x: np.ndarray) -> np.ndarray:
             with torch.no_grad():
                 return velocity(torch.from_numpy(x)[None], here)[0].numpy()
 
+        if not isinstance(states, Tensor):
+            raise EnclosureError("scipy's steps are outside torch, so nothing can be proved of them; of flow's it can")
         if states.requires_grad or (isinstance(drive, Tensor) and drive.requires_grad):
             raise InputError(
                 "scipy's steps have no slope by autograd: take push or jacobian, or flow for slopes in the drive"
@@ -214,16 +242,20 @@ def adaptive(
         driven=bool(inputs),
         inputs=inputs,
         dt=dt,
+        flow=True,
         jacobian=lambda states, drive: push(states, _identity(states), drive)[1],
         push=push,
-        fingerprint=_fingerprint(module, dt, method, rtol, atol),
+        fingerprint=fingerprint_of(module, dt, method, rtol, atol),
     )
 
 
-def _velocity(
-    field: Callable[..., Any], dim: int, dt: float, inputs: int, dtype: torch.dtype, device: str
+def as_velocity(
+    field: Callable[..., Any], dim: int, dt: float, inputs: int, dtype: torch.dtype, device: str, channels: int = 0
 ) -> tuple[Callable[[TensorLike, Any], TensorLike], nn.Module | None]:
-    """The field as (states, drive) -> velocities, tried once, and the copy of the module behind it."""
+    """The field as (states, drive) -> velocities, tried once, and the copy of the module behind it.
+
+    With channels, each coordinate has one velocity for each of them: (batch, dim, channels), or flat.
+    """
     if not 0 < dt < float("inf"):
         raise InputError(f"dt is a positive time, but {dt} came")
     twin = None
@@ -251,11 +283,11 @@ def _velocity(
             f"the field fails on states of shape {tuple(trial.shape)} and {inputs} inputs: {type(error).__name__}: "
             f"{' '.join(str(error).split())[:200]}"
         ) from error
-    if not isinstance(speeds, Tensor) or speeds.shape != trial.shape:
+    shapes = [(2, dim, channels), (2, dim * channels)] if channels else [(2, dim)]
+    if not isinstance(speeds, Tensor) or tuple(speeds.shape) not in shapes:
         came = tuple(speeds.shape) if isinstance(speeds, Tensor) else type(speeds).__name__
-        raise InputError(
-            f"the field must give velocities of shape {tuple(trial.shape)} for {len(trial)} states; {came} came"
-        )
+        wanted = " or ".join(map(str, shapes))
+        raise InputError(f"the field must give velocities of shape {wanted} for {len(trial)} states; {came} came")
     if any(not torch.allclose(other, speeds, rtol=0, atol=0, equal_nan=True) for other in others):
         raise InputError(
             f"{type(field).__name__} depends on t, so its flow is no one map: make time a drive (forward(x, u), inputs=1) or a "
@@ -297,5 +329,29 @@ def _row(drive: Any, row: int) -> Any:
     return drive[row : row + 1] if isinstance(drive, Tensor) and drive.ndim == 2 else drive
 
 
-def _fingerprint(module: nn.Module | None, *settings: Any) -> str:
-    return "" if module is None else digest(type(module).__name__, *module.state_dict().values(), *settings)
+def _written(module: nn.Module, dt: float, method: str, substeps: int) -> dict[str, Tensor | str | int]:
+    """The field as data, or nothing where its structure is code."""
+    layers = [part for part in (module if type(module) is nn.Sequential else [module]) if type(part) not in SILENT]
+    if not all(_is_data(part) for part in (module, *layers)):
+        return {}
+    tensors = {
+        f"layers.{k}.{name}": value for k, part in enumerate(layers) for name, value in part.state_dict().items()
+    }
+    kinds = " ".join(type(part).__name__ for part in layers)
+    time = torch.tensor(dt, dtype=torch.float64)
+    return {"family": "flow", "layers": kinds, "method": method, "substeps": substeps, "dt": time, **tensors}
+
+
+def _is_data(layer: nn.Module) -> bool:
+    """Whether its kind and its weights say all of it: settings as they are by default, no hooks."""
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        return False
+    if type(layer) is nn.Linear:
+        return layer.state_dict().keys() <= {"weight", "bias"}
+    kind = type(layer)
+    return kind is nn.Sequential or (kind in CHAINED.values() and layer.extra_repr() == kind().extra_repr())
+
+
+def fingerprint_of(module: nn.Module | None, *settings: Any) -> str:
+    """Of a module's layers, weights and settings; empty for code."""
+    return "" if module is None else digest(repr(module), *module.state_dict().values(), *settings)

@@ -7,7 +7,10 @@ from torch import Tensor, nn
 
 from hooks.dynamics import Dynamics
 from hooks.errors import LoadError
+from hooks.families.closed_form import closed_form
+from hooks.families.flow import chained
 from hooks.families.leaky_rate import LeakyRate
+from hooks.families.liquid import LiquidTimeConstant
 from hooks.families.piecewise_linear import PiecewiseLinear
 from hooks.families.recurrent import GATES, Layer, stacked
 
@@ -35,6 +38,14 @@ def _family(weights: dict[str, Tensor | str | int]) -> Dynamics:
         return LeakyRate(**given).dynamics()
     if family == "almost linear":
         return PiecewiseLinear(**{**given, "relu": int(given["relu"]), "outputs": int(given["outputs"])}).dynamics()
+    if family == "flow":
+        return chained(given)
+    if family == "liquid time constant":
+        dt = float(given.pop("dt"))
+        return LiquidTimeConstant(**{**given, "unfolds": int(given["unfolds"])}).dynamics(dt=dt)
+    if family == "closed-form continuous-time":
+        settings = {"mode": given.pop("mode"), "activation": given.pop("activation"), "dt": float(given.pop("dt"))}
+        return closed_form(given, **settings)
     if family == "recurrent" and given["cell"] in GATES:
         depth = 1 + max(int(name.split(".")[1]) for name in given if name.startswith("layers."))
         names = ("W_x", "W_h", "b_x", "b_h")

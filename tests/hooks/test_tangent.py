@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from analyses.maps import lyapunov
+from analyses.maps import _sweeps
 from analyses.maps.lyapunov import lyapunov_spectrum
 from case_studies._systems import SYSTEMS
 from hooks import tangent
@@ -61,7 +61,6 @@ def test_a_compiled_gru_follows_its_drive_and_carries_what_its_jacobian_says(rea
     # entries of order one, sums of five products, some thirty operations each of which may round
     assert (after - gru(states, drive)).abs().max() < 50 * EPS
     assert (carried - jacobian(gru, states, drive) @ tangents).abs().max() < 50 * EPS
-    assert (chosen.jacobian(states, drive) - jacobian(gru, states, drive)).abs().max() < 50 * EPS
 
 
 def test_compilation_waits_until_the_work_saved_pays_for_it_and_is_chosen_alike_every_time(traced_only):
@@ -134,7 +133,6 @@ def test_states_of_another_shape_or_precision_are_pushed_eagerly(traced_only):
     for states in (some(5, 1), some(3, 1).float()):
         tangents = torch.ones_like(states)[:, :, None]
         assert torch.equal(chosen(states, tangents)[1], push(logistic(), states, tangents)[1])
-    assert torch.equal(chosen.jacobian(some(2, 1)), jacobian(logistic(), some(2, 1)))
 
 
 def test_directions_pushed_a_few_at_a_time_are_the_same_and_see_the_same_draws(monkeypatch):
@@ -179,9 +177,10 @@ def test_exponents_by_compiled_pushes_keep_their_sum_rule_and_the_eager_values_w
     dynamics = system.make()
     starts = torch.as_tensor(system.start(dynamics.dim), dtype=torch.float64) + 0.1 * some(16, dynamics.dim)
     eager = lyapunov_spectrum(dynamics, starts, steps=2000, burn_in=200)
-    monkeypatch.setattr(lyapunov, "pushed", partial(pushed, compiled=True))
+    monkeypatch.setattr(_sweeps, "pushed", partial(pushed, compiled=True))
     compiled = lyapunov_spectrum(dynamics, starts, steps=2000, burn_in=200)
     again = lyapunov_spectrum(dynamics, starts, steps=2000, burn_in=200)
+    assert compiled.pushes == "pushes are forward mode, compiled" and eager.pushes.startswith("pushes are eager")
     assert np.array_equal(compiled.per_start, again.per_start)  # compiled anew, the same bits
     assert all(check.passed for check in compiled.checks) and len(compiled.checks)
     # the orbits part by chaos, so the means differ as two samples do

@@ -47,21 +47,31 @@ def test_a_second_run_reads_findings_back_and_a_changed_call_is_made_again(tmp_p
         Journal(tmp_path, fingerprint="b")
 
 
+def test_a_map_of_no_name_in_a_journal_of_no_name_is_measured_again(tmp_path):
+    # two fields that are code have the same recorded call: what was found of the one must not be told of the other
+    def rate(value):
+        return (
+            Journal(tmp_path).note("exponents", lyapunov_spectrum, linear([[value]]), [[1.0]], steps=100).exponents[0]
+        )
+
+    assert rate(0.5) == pytest.approx(np.log(0.5)) and rate(0.25) == pytest.approx(np.log(0.25))
+
+
 def test_a_half_written_finding_is_never_read(tmp_path):
     search = counting(find_fixed_points)
-    Journal(tmp_path).note("points", search, rolled_tanh(2), 8)
+    Journal(tmp_path, fingerprint="a").note("points", search, rolled_tanh(2), 8)
     (kept,) = tmp_path.glob("*.json")
     kept.rename(kept.with_suffix(".part"))
-    Journal(tmp_path).note("points", search, rolled_tanh(2), 8)
+    Journal(tmp_path, fingerprint="a").note("points", search, rolled_tanh(2), 8)
     assert search.calls == 2
 
 
 def test_a_kept_file_cannot_name_code_outside_the_analyses(tmp_path):
     search = counting(find_fixed_points)
-    Journal(tmp_path).note("points", search, rolled_tanh(2), 8)
+    Journal(tmp_path, fingerprint="a").note("points", search, rolled_tanh(2), 8)
     (kept,) = tmp_path.glob("*.json")
     kept.write_text(json.dumps({**json.loads(kept.read_text()), "module": "os"}))
-    Journal(tmp_path).note("points", search, rolled_tanh(2), 8)
+    Journal(tmp_path, fingerprint="a").note("points", search, rolled_tanh(2), 8)
     assert search.calls == 2
 
 

@@ -8,8 +8,9 @@ from torch import nn
 import interp
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError, LoadError
-from hooks.families import LeakyRate, PiecewiseLinear, recurrent
+from hooks.families import LeakyRate, PiecewiseLinear, liquid, recurrent
 from interp.network import Network, load
+from tests.hooks.families.test_liquid import Cell, network
 
 
 class Reader(nn.Module):
@@ -321,3 +322,36 @@ def test_a_network_that_ignores_its_state_is_reported(tmp_path):
 
     written = interp.report(Deaf(), out=tmp_path)
     assert "one stable fixed point of 1" in written.sentences[0] and written.failed == ()
+
+
+class Wrapped(nn.Module):
+    """A model around a liquid layer, as ncps's own examples write it."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.rnn, self.fc = nn.Module(), nn.Linear(2, 1)
+        self.rnn.rnn_cell, self.rnn.use_mixed = cell, False
+
+    def forward(self, x, hx=None):
+        return self.fc(x), hx
+
+
+def test_a_liquid_cell_is_read_by_its_own_equations_and_its_clock_is_said():
+    cell = Cell(network(), False)
+    for source, inside in ((cell, ""), (Wrapped(cell), " 'rnn' inside Wrapped is analysed")):
+        found = load(source)
+        assert_same_map(found.dynamics(), liquid(cell))
+        assert found.dynamics().dt == 1.0 and inside in " ".join(found.notes)
+        assert "is read with a time of 1 between its steps; with another: interp.liquid(cell, dt=)" in found.notes[-1]
+    own = network()
+    assert load(own).fingerprint == own.dynamics().fingerprint
+
+
+def test_a_vector_field_is_told_where_to_enter():
+    class Field(nn.Linear):
+        def forward(self, t, x):
+            return super().forward(x)
+
+    for field in (nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)), Field(2, 2)):
+        with pytest.raises(LoadError, match=r"a neural ODE's, enters by interp.flow\(module, dim, dt=\)"):
+            load(field).dynamics()

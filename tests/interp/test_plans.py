@@ -64,6 +64,7 @@ def test_boring_networks_are_reported_without_fuss(name, tmp_path):
     assert len(of_kind(written, FixedPoints).points) == points
     assert written.failed == () and len(written.sentences) >= 3
     assert written.path.stat().st_size < 2_000_000
+    assert ("interp verify can prove nothing of it again" in written.provenance["notes"]) == (name == "contraction")
     if name == "no fixed point":
         assert written.sentences[0].startswith("No memory of this kind was found: no fixed point was reached")
         assert of_kind(written, LyapunovSpectrum).summary() == "0 of 32 starts stay bounded"

@@ -16,11 +16,12 @@ from analyses.maps.fixed_points import find_fixed_points
 from analyses.symbols.exact_fixed_points import exact_fixed_points
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError, LoadError
-from hooks.families import LeakyRate, PiecewiseLinear, rebuilt, recurrent
+from hooks.families import LeakyRate, PiecewiseLinear, flow, rebuilt, recurrent
 from interp.journal import Journal
 from interp.maps import read_maps
 from interp.page import Report
 from interp.verify import verified
+from tests.hooks.families.test_liquid import closed, network
 
 
 def seeded(make, seed=0):
@@ -134,6 +135,9 @@ def test_a_report_without_maps_or_with_broken_ones_is_refused(tmp_path):
         lambda: recurrent(nn.LSTM(2, 3, num_layers=2)),
         lambda: LeakyRate(some(3, 3), some(3, 2), some(3), some(3).sigmoid(), "softplus", W_out=some(1, 3)).dynamics(),
         lambda: PiecewiseLinear(some(3), some(3, 3), some(3), 2, 1).dynamics(),
+        lambda: flow(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)), 3, dt=0.1, substeps=2),
+        lambda: network().dynamics(dt=0.3),
+        lambda: closed(cells=2, common=2),
     ],
 )
 def test_every_family_is_rebuilt_to_the_bit(make, tmp_path):

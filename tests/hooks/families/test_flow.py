@@ -1,13 +1,17 @@
+import json
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from analyses.maps.certificates import certify
+from analyses.maps.fixed_points import find_fixed_points
 from hooks.contract import check_dynamics
-from hooks.dynamics import rollout
+from hooks.dynamics import Dynamics, rollout
 from hooks.errors import InputError
-from hooks.families import adaptive, flow
+from hooks.families import adaptive, flow, rebuilt
 from hooks.tangent import drive_jacobian, jacobian, push
 
 A = torch.tensor([[-0.3, 1.0], [-1.0, -0.1]], dtype=torch.float64)
@@ -125,6 +129,12 @@ def test_a_neural_ode_enters_as_x_as_t_x_and_as_x_u_and_stays_as_it_was():
     assert (adaptive(Field(), 2, dt=0.1)(x) - flow(Field(), 2, dt=0.1)(x)).abs().max() < 1e-6  # RK4: (dt / 2)^5 or so
 
 
+def test_a_flow_stays_one_when_held_or_iterated():
+    leak = flow(lambda x, u: u - x, 1, dt=0.05, inputs=1)
+    assert leak.flow and leak.hold([2.0]).flow and leak.hold([2.0]).iterated(3).flow
+    assert adaptive(lambda x, _: -x, 1, dt=0.1).flow and not Dynamics(lambda x, _: x, dim=1).flow
+
+
 def test_a_driven_flow_holds_its_drive_through_the_step():
     leak = flow(lambda x, u: u - x, 1, dt=0.05, inputs=1)
     run = rollout(leak, [[0.0]], drives=torch.ones(40, 1).double())
@@ -164,3 +174,71 @@ def test_adaptive_steps_refuse_a_slope_in_the_drive_instead_of_giving_zero():
     assert torch.allclose(
         jacobian(adaptive(lambda x, u: u - x, **leak), x, u), torch.tensor(math.exp(-1)).double(), atol=1e-8
     )
+
+
+def lorenz(x, _):
+    return torch.stack(
+        [10 * (x[:, 1] - x[:, 0]), x[:, 0] * (28 - x[:, 2]) - x[:, 1], x[:, 0] * x[:, 1] - 8 / 3 * x[:, 2]], 1
+    )
+
+
+@pytest.mark.parametrize("dt", [0.001, 0.02])
+def test_the_equilibria_of_a_flow_are_proved_as_fixed_points_of_its_step(dt):
+    # a Runge-Kutta step rests where the field does; of Lorenz's points the origin has one unstable direction, the wings two
+    side = math.sqrt(8 / 3 * 27)
+    found = certify(flow(lorenz, 3, dt=dt), [[0, 0, 0], [side, side, 27], [-side, -side, 27]])
+    assert found.proved.all() and found.unstable.tolist() == [1, 2, 2]
+    assert found.radii.max() < 1e-11 and found.unique_within.min() > 0.1 and found.overlapping == 0
+    refused = certify(adaptive(lorenz, 3, dt=dt), [[0.0, 0, 0]])
+    assert refused.reasons[0].startswith("scipy's steps are outside torch, so nothing can be proved of them")
+
+
+def chain(*kinds):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        return nn.Sequential(nn.Linear(2, 8), *(kind() for kind in kinds), nn.Linear(8, 2, bias=False))
+
+
+def test_a_field_that_is_a_chain_of_known_layers_is_carried_as_data_and_any_other_is_not():
+    x = states()
+    for module in (chain(nn.Tanh), chain(nn.SiLU, nn.Dropout), chain(nn.Softplus, nn.Identity), nn.Linear(2, 2)):
+        dynamics = flow(module, 2, dt=0.3, method="midpoint", substeps=2)
+        again = rebuilt(dynamics.weights)
+        assert torch.equal(again(x), dynamics(x)) and again.fingerprint == dynamics.fingerprint and again.dt == 0.3
+        json.dumps({name: value for name, value in dynamics.weights.items() if not isinstance(value, torch.Tensor)})
+    code = chain(nn.Tanh)
+    code[1] = nn.Softplus(beta=2.0)  # a setting of its own
+    hooked = chain(nn.Tanh)
+    hooked[0].register_forward_hook(lambda *_: None)
+    for module in (Field(), Timed(), code, hooked, nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))):
+        assert not flow(module, 2, dt=0.3).weights and flow(module, 2, dt=0.3).fingerprint
+    assert not flow(spiral, 2, dt=0.3).weights and not flow(spiral, 2, dt=0.3).fingerprint
+
+
+def test_fields_of_the_same_weights_and_other_layers_have_other_names():
+    names = {flow(chain(kind), 2, dt=0.1).fingerprint for kind in (nn.Tanh, nn.ReLU, nn.Sigmoid)}
+    names |= {flow(nn.Sequential(chain(kind), nn.LayerNorm(2)), 2, dt=0.1).fingerprint for kind in (nn.Tanh, nn.ReLU)}
+    names |= {adaptive(chain(kind), 2, dt=0.1).fingerprint for kind in (nn.Tanh, nn.ReLU)}
+    assert len(names) == 7
+    net = chain(nn.Tanh)
+    before = flow(net, 2, dt=0.1).fingerprint
+    with torch.no_grad():
+        net[0].weight[0, 0] += 1e-6
+    assert flow(net, 2, dt=0.1).fingerprint != before
+
+
+def test_the_rests_of_a_neural_ode_are_proved():
+    # -x + 2 tanh(x) in each coordinate: 0 and the two roots of x = 2 tanh(x), so nine points of which four are stable
+    net = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
+    eye, small = torch.eye(2), 1e-3
+    with torch.no_grad():
+        # -x as a tanh of its own in its linear range: -1000 tanh(x / 1000)
+        net[0].weight.copy_(torch.cat([eye, small * eye]))
+        net[2].weight.copy_(torch.cat([2 * eye, -eye / small], 1))
+        net[0].bias.zero_(), net[2].bias.zero_()
+    dynamics = flow(net, 2, dt=0.2)
+    found = find_fixed_points(dynamics, 3 * states(64))
+    proofs = certify(dynamics, found.points)
+    assert len(found.points) == 9 and proofs.proved.all() and (proofs.unstable == 0).sum() == 4
+    root = 1.9150080481545  # x = 2 tanh(x); 1000 tanh(x / 1000) is x to 2e-6
+    assert np.abs(np.sort(np.unique(np.round(found.points, 4))) - [-root, 0, root]).max() < 1e-4
