@@ -193,20 +193,25 @@ def _boundaries(
         )
 
 
-def _regions(journal: Journal, network: PiecewiseLinear, dynamics: Dynamics, trajectory: Trajectory) -> None:
-    """Every fixed point and short cycle by its linear regions, and what the regions do in which the map spends its time."""
+def _regions(journal: Journal, network: PiecewiseLinear, dynamics: Dynamics, trajectory: Trajectory) -> str:
+    """Every fixed point and short cycle by its linear regions, and what the regions do in which the map spends its time; a note
+    on how that was counted."""
     points = journal.note("every fixed point", exact_fixed_points, network)
     longest = min(LONGEST_WORD, WORD_BITS // max(1, network.relu), WIDEST_WORD // dynamics.dim)
     if longest > 1:
         journal.note("every short cycle", exact_cycles, network, periods=tuple(range(1, longest + 1)))
     assert trajectory.lengths is not None
     ends = trajectory.states[np.arange(len(trajectory.states)), trajectory.lengths - 1]
-    finite = ends[np.abs(ends).max(axis=1) < 1e100]
-    after = rollout(dynamics, finite, steps=LONG_RUN)
-    kept = after.valid.copy()
-    kept[:, : LONG_RUN // 5] = False
-    settled = Trajectory(after.states[kept][None], after.clock, source=after.source)
+    after = rollout(dynamics, ends, steps=LONG_RUN)
+    fifth = LONG_RUN // 5
+    before, last = (
+        np.abs(after.states[:, a : a + fifth]).max(axis=(1, 2)) for a in (LONG_RUN - 2 * fifth, LONG_RUN - fifth)
+    )
+    bounded = last <= 2 * before  # false for the NaN that follows an overflow
+    settled = Trajectory(after.states[bounded, fifth:], after.clock, source=after.source)
     journal.note("linear regions", region_table, network, settled, fixed_points=points)
+    held = f"{int(bounded.sum())} of {len(ends)} runs of {LONG_RUN} steps"
+    return f"Shares of linear regions are over {held}, those that grow no more, less the first fifth."
 
 
 def memory_names(dynamics: Dynamics, memories: list[np.ndarray]) -> tuple[str, ...]:
@@ -315,7 +320,7 @@ def report(
     )
     exact = network.piecewise_linear
     if exact is not None and exact.relu <= MOST_RECTIFIED:
-        _regions(journal, exact, dynamics, trajectory)
+        notes = (*notes, _regions(journal, exact, dynamics, trajectory))
 
     provenance = {
         "source": network.source,

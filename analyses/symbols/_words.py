@@ -52,7 +52,7 @@ def cyclic(network: PiecewiseLinear, k: int) -> PiecewiseLinear:
     """
     dim, cut = len(network.A), len(network.A) - network.relu
     half = k * dim
-    time, unit = np.divmod(np.arange(half), dim)
+    unit = np.arange(half) % dim
     copies = torch.from_numpy(
         half + np.concatenate([np.flatnonzero(unit < cut), np.flatnonzero(unit >= cut)]).argsort()
     )

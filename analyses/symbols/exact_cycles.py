@@ -1,13 +1,13 @@
 """What does a piecewise-linear map repeat, and is that all? Its cycles by symbol words, each solved exactly.
 
-Method: a k-cycle visits linear regions b_1 .. b_k, its word, and is the one closed orbit of their affine maps. That orbit is real
-when its own signs reproduce the word (units on > 0, units off <= 0), else virtual (Eisenmann, Monfared, Göring, Durstewitz,
-NeurIPS 2023). All 2^(k P) words are decided as the regions of one larger piecewise-linear map (``_words``), by the
+Method: a k-cycle visits linear regions b_1 .. b_k, its word, and is the one closed orbit of their affine maps. That orbit is
+real when its own signs reproduce the word (units on > 0, units off <= 0), else virtual (Eisenmann, Monfared, Göring,
+Durstewitz, NeurIPS 2023). All 2^(k P) words are decided as the regions of one larger piecewise-linear map (``_words``), by the
 walk that lists fixed points (``_census``): float64 balls, then rational arithmetic. Rotations of a word are one cycle, and a
 word that repeats a shorter one is that shorter one's cycle.
 
-Takes a PiecewiseLinear network. Costs at most 2^(k P) leaves a period, seconds for k P = 18; an orbit costs a (2 k dim)^3 inverse.
-``find_exact_cycles`` searches longer words, without a proof of completeness.
+Takes a PiecewiseLinear network. Costs at most 2^(k P) leaves a period, seconds for k P = 18; an orbit costs one (2 k dim)^3
+inverse. ``find_exact_cycles`` searches longer words, without a proof of completeness.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 MOST_BITS = 22  # of a word, where all words are tried
 TURNING = 1e-9  # of an angle
-DOUBLE = 1e-6  # nats: a double zero at 1 is found to the root of the rounding
+ROUNDED = 1e-7  # imaginary part of a real zero
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ class ExactCycles(Result):
 
     @property
     def growth_rates(self) -> np.ndarray:
-        """(searched,) nats a step: growth of the number of cycles by the words up to each period; NaN unless complete from 1 on.
+        """(searched,) nats a step: growth of the number of cycles, by those up to each period; NaN unless complete from 1.
 
         The rate is -log z at the smallest zero of the product over cycles of 1 - z^period (the inverse zeta function), cut
         after the power z^k. It is the topological entropy of maps whose cycles are all unstable, as far as the cut converged.
@@ -126,7 +126,7 @@ class ExactCycles(Result):
         longest = len(self.searched)
         if self.searched != tuple(range(1, longest + 1)) or not self.complete or self.continua:
             return np.full(longest, np.nan)
-        product = np.eye(1, longest + 1)[0]
+        product = np.eye(1, longest + 1, dtype=np.int64)[0]
         for k in self.periods[self.real]:
             product[k:] -= product[: longest + 1 - k].copy()
         return np.array([_rate(product[: k + 1]) for k in self.searched])
@@ -174,7 +174,7 @@ class ExactCycles(Result):
     def _doubts(self) -> str:
         """What the growth rate is, and where cycles have longer words than those tried."""
         text, rates = "", self.growth_rates
-        if len(rates) > 1 and np.isfinite(rates[-2:]).all() and rates[-1] > DOUBLE:
+        if len(rates) > 1 and np.isfinite(rates[-2:]).all() and rates[-1] > 0:
             text += f"; their number grows by {rates[-1]:.4g} nats a step ({rates[-2]:.4g} with one period less)"
         if self.searched and self.turn > max(self.searched):
             text += (
@@ -324,10 +324,16 @@ def assembled(
 
 
 def _rate(product: np.ndarray) -> float:
-    """-log of the smallest positive zero of a polynomial, lowest power first; NaN if it has none up to 1."""
-    zeros = np.roots(np.trim_zeros(product, "b")[::-1])
-    real = zeros.real[(np.abs(zeros.imag) < 1e-7) & (zeros.real > 0) & (zeros.real <= 1 + 1e-7)]
-    return float(-np.log(real.min())) + 0.0 if len(real) else float("nan")
+    """-log of the smallest positive zero of a polynomial, lowest power first; NaN if it has none up to 1.
+
+    Zeros at 1 are divided out in integers, as a multiple zero is lost in rounding.
+    """
+    product, at_one = np.trim_zeros(product, "b"), False
+    while len(product) > 1 and product.sum() == 0:
+        product, at_one = product.cumsum()[:-1], True
+    zeros = np.roots(product[::-1])
+    real = zeros.real[(np.abs(zeros.imag) < ROUNDED) & (zeros.real > 0) & (zeros.real < 1)]
+    return float(-np.log(real.min())) if len(real) else 0.0 if at_one else float("nan")
 
 
 def _ranges(numbers: Sequence[int]) -> str:

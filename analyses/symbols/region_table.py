@@ -86,7 +86,7 @@ class RegionTable(Result):
         return tuple(
             (
                 _spelled(self.regions[row]),
-                f"{self.shares[row]:.1%}",
+                _percent(self.shares[row]),
                 ("real" if self.real[row] else "virtual") + ("" if self.proved[row] else ", not proved"),
                 _leading(self.eigenvalues[row]),
                 self.roles[row],
@@ -123,7 +123,7 @@ class RegionTable(Result):
             return "no single fixed point: a direction is left alone"
         growing = int((np.abs(values) > 1).sum())
         spiral = "spiral" if np.isfinite(turn) else "node" if values[0].real >= 0 else "flip"
-        grows = f"{growing} of {counted(len(values), 'direction')} grow" if growing > 1 else f"1 of {len(values)} grows"
+        grows = f"{growing} of {counted(len(values), 'direction')} grow{'s' if growing == 1 else ''}"
         if growing == 0:
             text = f"stable {spiral}"
         elif growing == 2 and spiral == "spiral":
@@ -189,8 +189,15 @@ def _spelled(region: np.ndarray) -> str:
     return "".join("01"[int(bit)] for bit in region)
 
 
+def _percent(share: float) -> str:
+    return "< 0.1%" if 0 < share < 5e-4 else f"{share:.1%}"
+
+
 def _leading(values: np.ndarray) -> str:
-    """The first pair, or the first two."""
-    if abs(values[0].imag) > TURNING * abs(values[0]):
-        return f"{values[0].real:.4g} ± {abs(values[0].imag):.4g}i"
-    return ", ".join(f"{v.real:.4g}" if abs(v.imag) <= TURNING * abs(v) else f"{v:.4g}" for v in values[:2])
+    """The first pair; or the first one and what follows it."""
+    turning = np.abs(values.imag) > TURNING * np.abs(values)
+    shown = [
+        f"{v.real:.4g} ± {abs(v.imag):.4g}i" if turns else f"{v.real:.4g}"
+        for v, turns in zip(values, turning, strict=True)
+    ]
+    return shown[0] if turning[0] else ", ".join(shown[:2])

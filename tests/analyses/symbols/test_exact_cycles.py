@@ -31,7 +31,7 @@ def golden():
 
 
 def hand_made():
-    """u repels its one rest and ends on 2, -2.5, 2, ..; x' = 5 relu(x) - 1.5 x + 1 > x at that rest, pulled back by 3 relu(u)."""
+    """u repels its one rest and ends on 2, -2.5, 2, ..; x' = 5 relu(x) - 1.5 x + 1 > x at that rest, less 3 relu(u)."""
     return network([-1.5, -2.0], [[5, -3.0], [0, 2.25]], [1.0, -3.0], 2)
 
 
@@ -44,7 +44,7 @@ def counts(cycles, most):
 
 
 def by_exhaustion(net, k):
-    """Words of length k that hold a cycle of that minimal period, by numpy: one return map a word, iterated with the network."""
+    """Words of length k that hold a cycle of that minimal period, by numpy: a return map a word, iterated with the network."""
     A, W, h = (w.numpy() for w in (net.A, net.W, net.h))
     dim, cut = len(A), len(A) - net.relu
     found = set()

@@ -66,7 +66,11 @@ def test_virtual_points_say_where_they_lie_and_unvisited_real_ones_have_a_row():
 def test_stable_saddle_and_degenerate_regions():
     diagonal = [[0.5, 0, 0], [0, 1.5, 0], [0, 0, 0.25]]
     table = region_table(network(np.zeros(3), diagonal, np.ones(3), 0), Trajectory(np.ones((1, 1, 3)), "time"))
-    assert table.roles == ("saddle, 1 of 3 grows",) and table.lines[0][0] == "" and table.lines[0][3] == "1.5, 0.5"
+    assert (
+        table.roles == ("saddle, 1 of 3 directions grows",)
+        and table.lines[0][0] == ""
+        and table.lines[0][3] == "1.5, 0.5"
+    )
     stable = region_table(network(np.zeros(1), [[-0.5]], [1.0], 0), Trajectory(np.ones((1, 1, 1)), "time"))
     assert (
         stable.roles == ("stable flip",) and "the only region (100.0% of the states): stable flip" in stable.summary()
