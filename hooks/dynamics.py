@@ -35,6 +35,9 @@ class Dynamics:
         Coordinates of a state.
     name, clock, dt
         What to call it; what one step is; clock units per step (flows).
+    flow
+        Whether a step is the flow of a vector field over ``dt``. Without a drive, or under a held one, such a map carries its
+        own velocity along, so that off every equilibrium one exponent is zero.
     driven
         Whether every step needs a drive. Freeze one with ``hold``.
     inputs
@@ -53,6 +56,9 @@ class Dynamics:
         fixed point in it can be counted; None when no such box is known. It may return None for a drive.
     fingerprint
         Digest of weights and settings, of a held drive too; names saved work.
+    layers
+        The layer of each coordinate, where a layer's next state depends on its own state and on layers of lower number alone;
+        empty where nothing is claimed.
     weights
         Tensors and settings from which ``hooks.families.rebuilt`` makes the map again; empty where only code does.
     """
@@ -64,6 +70,7 @@ class Dynamics:
     driven: bool = False
     inputs: int = 0
     dt: float = 1.0
+    flow: bool = False
     dtype: torch.dtype = torch.float64
     device: str = "cpu"
     jacobian: Callable[[Tensor, Any], Tensor] | None = None
@@ -71,6 +78,7 @@ class Dynamics:
     readout: Callable[[Tensor], Tensor] | None = None
     box: Callable[[Any], Box | None] | None = None
     fingerprint: str = ""
+    layers: tuple[int, ...] = ()
     weights: Mapping[str, Tensor | str | int] = field(default_factory=dict)
 
     def __call__(self, states: Float[Tensor, "batch dim"], drive: Any = None) -> Float[Tensor, "batch dim"]:

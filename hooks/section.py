@@ -66,5 +66,6 @@ def return_map(dynamics: Dynamics, *, normal: Any, origin: Any, most: int = 10_0
     return replace(
         dynamics,
         fingerprint=f"{dynamics.fingerprint}|{digest(n, o, most)[:8]}" if dynamics.fingerprint else "",
-        weights={}, step=step, name=f"{dynamics.name}, returns", clock="iteration", dt=1.0, jacobian=None, push=None, box=None
+        weights={}, step=step, name=f"{dynamics.name}, returns", clock="iteration", dt=1.0, flow=False,
+        layers=(), jacobian=None, push=None, box=None
     )  # fmt: skip

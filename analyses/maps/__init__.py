@@ -16,7 +16,13 @@ boundaries             what separates two attractors: the edge state, and the st
 kicks                  the smallest kick that turns one memory into another
 continuation           how rests move, vanish and turn unstable over one parameter
 jacobian_spectra       eigenvalues and singular values of the slope along states
+windowed_products      how much neighbours part over w steps: singular values of Jacobian products
+forcing_strength       how strongly data must pull for gradients along them to stay bounded
+gradient_growth        how a loss's gradient grows or vanishes with the unroll
+loss_slices            is the loss smooth in a parameter, or rough
 lyapunov               how fast neighbours part, with standard errors
+exponent_curve         how the exponents change with a parameter, and the scatter between runs
+stated_spectrum        can these be its exponents: printed numbers against measured ones and identities
 covariant_vectors      the directions in which neighbours part, and the angles between them
 carriers               which connections carry the leading exponents
 alignment              chaotic or regular, by the volume that deviation vectors span (GALI)

@@ -138,9 +138,9 @@ def alignment(
     Returns
     -------
     Alignment
-        "chaotic" when ln GALI is nearer to a line in t than in ln t, its rate, the predicted rate and the largest exponent
-        are positive beyond three standard errors, the two rates agree within three of their gap's, and the orbit does not end
-        on one of the 64 states before.
+        "chaotic" when ln GALI is nearer to a line in t than in ln t, or has fallen below steps^(-2k), its rate, the predicted
+        rate and the largest exponent are positive beyond three standard errors, the two rates agree within three of those of
+        their gap, and the orbit does not end on one of the 64 states before.
 
     Raises
     ------
@@ -151,7 +151,14 @@ def alignment(
 
     Notes
     -----
-    A verdict is of this run's length: an orbit that sticks to an island looks regular until it leaves.
+    Regular motion lets GALI_k fall as steps^(-k) at the fastest (all 2N directions of N degrees of freedom: Skokos et al. 2007,
+    section 3.2), so an index below the square of that follows no power law, however it came there: chaos that sticks to islands
+    falls in jumps, which a line in ln t may fit the better.
+
+    Calibrated on the standard map at kicks 0.3, 1, 1.5 and 6, 600 random starts each, against weighted Birkhoff averages: of
+    1061 regular orbits none is called chaotic at 1000 to 10 000 steps (2 at 300 steps); of 1322 chaotic ones 0.6 % are called
+    regular at 1000 steps, 0.1 % at 10 000, and 4 % and 1 % stay undecided. A verdict is of this run's length: an orbit that
+    sticks to an island looks regular until it leaves.
     """
     autonomous(dynamics, "alignment")
     now = as_states(dynamics, starts)
@@ -210,6 +217,7 @@ def _judged(
     }
     verdicts, checks = ["undecided"] * starts, []
     first = steps // 10
+    fallen = -2 * growth.shape[2] * math.log(max(steps, 1))  # the square of the fastest regular fall
     times = np.arange(first, steps + 1) * dt
     for start in np.flatnonzero(np.isfinite(logs).all(axis=0)) if steps >= SHORTEST else ():
         late, stretch = logs[first:, start], growth[first:, start]
@@ -232,7 +240,7 @@ def _judged(
         falls = -rate > max(SURE * rate_error, floor) and predicted > max(SURE * gap_error, floor)
         if abs(power) < FLAT:
             verdicts[start] = "constant"
-        elif off_power < off_line:
+        elif off_power < off_line and late[-1] > fallen:
             verdicts[start] = "power law"
         elif falls:
             checks.append(

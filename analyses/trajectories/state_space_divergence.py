@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.special import logsumexp
 
+from analyses._densities import Bins, Mixture, by_bins, by_mixture, cells_of
 from analyses.result import Check, Null, Result, axes_or_new
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
@@ -37,25 +37,7 @@ if TYPE_CHECKING:
 
 OUTWEIGHED = 0.1  # of the states: more smoothing than this, in all cells together, and the histograms compare smoothing
 MOST = 2.0**62  # cells: they are numbered
-CHUNK = 1 << 22  # distances held at once
 MEASURED = 64  # bins of the drawing
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Histograms over the box of the true recording."""
-
-    per_axis: int = 30
-    smoothing: float = 1e-5
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Gaussians of this variance, in squared units of the recording, on the states."""
-
-    variance: float = 1.0
-    points: int = 10_000
-    draws: int = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +149,7 @@ def state_space_divergence(
     if not len(halves[0]):
         raise InputError("the true recording needs two states at least")
     if isinstance(form, Bins):
-        cells = _cells(form, real)
+        cells = cells_of(form, real)
         if cells > MOST or cells * form.smoothing > OUTWEIGHED * min(len(real), len(made)):
             raise InputError(
                 f"{cells:.3g} cells with {form.smoothing:g} added to each outweigh {min(len(real), len(made))} states: take "
@@ -181,7 +163,7 @@ def state_space_divergence(
 
     def divergence(one: np.ndarray, other: np.ndarray) -> tuple[float, float]:
         """With the same random numbers for every pair."""
-        return _by_bins(form, one, other) if isinstance(form, Bins) else _by_mixture(form, one, other, seed)
+        return by_bins(form, one, other) if isinstance(form, Bins) else by_mixture(form, one, other, seed)
 
     value, error = divergence(real, made)
     nulls: tuple[Null, ...] = ()
@@ -218,60 +200,3 @@ def _halves(true: Trajectory) -> tuple[np.ndarray, np.ndarray]:
 
 def _shares(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.histogram(values, edges)[0] / len(values) if edges[-1] > edges[0] else np.full(MEASURED, 1.0 / MEASURED)
-
-
-def _cells(form: Bins, states: np.ndarray) -> float:
-    """How many there are, with the one outside."""
-    if form.per_axis < 1 or not form.smoothing > 0:
-        raise InputError(f"bins an axis are at least 1 and their smoothing positive, but {form} came")
-    return float(form.per_axis) ** states.shape[1] + 1
-
-
-def _by_bins(form: Bins, true: np.ndarray, generated: np.ndarray) -> tuple[float, float]:
-    """Only cells with states are stored; the empty ones are alike and enter by their number."""
-    low, width = true.min(axis=0), np.ptp(true, axis=0)
-    cells = _cells(form, true)
-    kept = form.per_axis
-
-    def places(states: np.ndarray) -> np.ndarray:
-        scaled = np.divide(states - low, width, out=np.zeros_like(states), where=width > 0) * kept
-        within = ((states >= low) & (states <= low + width)).all(axis=1)
-        scaled[~within] = 0.0
-        bins = np.minimum(scaled, kept - 1).astype(np.int64)
-        return np.where(within, bins @ kept ** np.arange(bins.shape[1]), -1)
-
-    _, cell = np.unique(np.concatenate([places(true), places(generated)]), return_inverse=True)
-    occupied = int(cell.max()) + 1
-    p, q = (
-        (np.bincount(part, minlength=occupied) + form.smoothing) / (len(part) + form.smoothing * cells)
-        for part in (cell[: len(true)], cell[len(true) :])
-    )
-    empty_p, empty_q = (form.smoothing / (len(part) + form.smoothing * cells) for part in (true, generated))
-    return float((p * np.log(p / q)).sum() + (cells - occupied) * empty_p * np.log(empty_p / empty_q)), 0.0
-
-
-def _by_mixture(form: Mixture, true: np.ndarray, generated: np.ndarray, seed: int) -> tuple[float, float]:
-    centers, others = (
-        part[np.linspace(0, len(part) - 1, min(form.points, len(part))).astype(np.int64)] for part in (true, generated)
-    )
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(centers), (form.draws,), generator=generator).numpy()
-    noise = torch.randn(form.draws, centers.shape[1], generator=generator, dtype=torch.float64).numpy()
-    drawn = centers[chosen] + np.sqrt(form.variance) * noise
-    gaps = _log_density(drawn, centers, form.variance) - _log_density(drawn, others, form.variance)
-    return float(gaps.mean()), float(gaps.std(ddof=1) / np.sqrt(form.draws))
-
-
-def _log_density(states: np.ndarray, centers: np.ndarray, variance: float) -> np.ndarray:
-    """(states,) without the constant that both mixtures share."""
-    rows = max(1, CHUNK // len(centers))
-    parts = []
-    for first in range(0, len(states), rows):
-        here = states[first : first + rows]
-        squares = ((here[:, None] - centers) ** 2).sum(axis=2) if here.shape[1] <= 4 else _squares(here, centers)
-        parts.append(logsumexp(-squares / (2 * variance), axis=1) - np.log(len(centers)))
-    return np.concatenate(parts)
-
-
-def _squares(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return np.maximum((one**2).sum(axis=1)[:, None] + (other**2).sum(axis=1) - 2 * one @ other.T, 0.0)

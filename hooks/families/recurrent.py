@@ -135,6 +135,7 @@ def stacked(
         push=push,
         readout=None if readout is None else _linear_readout(readout, slice(h_dim - units, h_dim), dtype, device),
         box=box,
+        layers=tuple(i // units % depth for i in range(h_dim * (1 + lstm))) if depth > 1 else (),
         fingerprint=digest(cell, *(w for layer in layers for w in vars(layer).values()), *_weights_of(readout)),
         weights={
             "family": "recurrent",

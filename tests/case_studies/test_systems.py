@@ -13,7 +13,10 @@ from hooks.errors import InputError
 from hooks.families import adaptive
 from hooks.tangent import jacobian, push
 
-FLOWS = ("Lorenz63", "Rossler", "Chen", "Lorenz96", "random rate network")
+FLOWS = (
+    "Lorenz63", "Rossler", "Chen", "Lu", "Chua", "Thomas", "Halvorsen", "Nose-Hoover", "Rabinovich-Fabrikant", "Lorenz96",
+    "random rate network",
+)  # fmt: skip
 LENGTHS = {  # of which runs: starts, burn-in, steps, changed settings
     ("Lorenz63", 1): (128, 500, 1000, {}),
     ("Lorenz63", 3): (256, 500, 1000, {"dt": 0.005}),

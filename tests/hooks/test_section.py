@@ -55,8 +55,9 @@ def test_a_state_that_never_returns_is_nan_and_no_root():
 
 
 def test_a_return_map_is_another_map_and_carries_no_weights():
-    gru = recurrent(torch.nn.GRU(1, 2)).hold([0.0])
+    gru = recurrent(torch.nn.GRU(1, 1, 2)).hold([0.0])
     section = return_map(gru, normal=[1.0, 0.0], origin=[0.0, 0.0])
+    assert gru.layers == (0, 1) and section.layers == () and not section.flow
     assert section.fingerprint not in ("", gru.fingerprint) and section.weights == {}
     assert section.fingerprint != return_map(gru, normal=[0.0, 1.0], origin=[0.0, 0.0]).fingerprint
 

@@ -6,6 +6,7 @@ import torch
 
 from analyses.maps.covariant_vectors import covariant_vectors
 from analyses.result import Outcome
+from case_studies._systems import SYSTEMS
 from hooks.dynamics import Dynamics
 from hooks.errors import DrivenError, InputError
 from tests.known import cat_map, henon, linear
@@ -87,6 +88,20 @@ def test_henon_vectors_are_carried_to_themselves_and_its_manifolds_come_close():
     assert abs(found.exponents[0, 0] - 0.41922) < 4 * found.standard_errors[0, 0] < 0.1  # Sprott 2003
     assert found.subspace_angles[0, 0] < math.radians(2)  # tangencies: not hyperbolic at these parameters
     assert found.finite_time.mean(axis=1) == pytest.approx(found.vector_exponents, abs=1e-12)
+    assert_checks(found)
+
+
+def test_the_vector_of_a_flows_zero_exponent_is_its_velocity():
+    """Lorenz 1963: the direction of motion is covariant and neither grows nor shrinks in the mean."""
+    system = SYSTEMS["Lorenz63"]
+    found = covariant_vectors(system.make(), [system.start(3)], steps=500, burn_in=1500, after=1500)
+    x, y, z = found.states[:, 0].T
+    velocity = np.stack([10 * (y - x), x * (28 - z) - y, x * y - 8 / 3 * z], axis=1)
+    along = np.abs((found.vectors[:, 0, :, 1] * velocity).sum(axis=1)) / np.linalg.norm(velocity, axis=1)
+    # 15 units of time on either side bring the frame within e^(-0.9 x 15) = 1e-6, and 1 - cos is half its square
+    assert along == pytest.approx(np.ones_like(along), abs=1e-8)
+    # its exponent is that of the speed's own growth, a boundary term: ln of a ratio of speeds over 5 units of time
+    assert abs(found.vector_exponents[0, 1]) < math.log(20) / 5
     assert_checks(found)
 
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from analyses.maps.jacobian_spectra import jacobian_spectra
-from hooks.dynamics import Dynamics
+from hooks.dynamics import Dynamics, rollout
 from hooks.errors import DrivenError
+from hooks.trajectory import Trajectory
 from tests.known import henon, linear
 
 
@@ -42,3 +43,25 @@ def test_each_state_of_a_driven_map_under_its_own_drive():
     assert found.eigenvalues[:, 0].tolist() == [2, -3]
     with pytest.raises(DrivenError, match="without drives"):
         jacobian_spectra(gain, [[1.0]])
+
+
+def test_time_constants_and_periods_are_in_clock_units():
+    """x' = r R(a) x at dt = 0.5: -dt / ln r to fall by e, 2 pi dt / a a turn, whatever the state."""
+    turn = 0.8 * np.array([[math.cos(0.3), -math.sin(0.3)], [math.sin(0.3), math.cos(0.3)]])
+    found = jacobian_spectra(linear(turn, dt=0.5), np.zeros((1, 2)))
+    assert found.time_constants == pytest.approx(-0.5 / math.log(0.8), abs=1e-12)
+    assert found.periods == pytest.approx(math.pi / 0.3, abs=1e-12)
+    real = jacobian_spectra(linear(np.diag([2.0, 1.0, 0.0])), np.zeros((1, 3)))
+    assert real.time_constants[0].tolist() == [-1 / math.log(2), math.inf, 0.0]
+    assert (real.periods == math.inf).all()
+    assert jacobian_spectra(linear([[-0.5]]), [[0.0]]).periods == pytest.approx(2)  # sides alternate every step
+
+
+def test_along_a_trajectory_the_padding_is_left_out_and_drives_are_its_own():
+    states = np.full((2, 4, 1), 3.0)
+    states[1, 2:] = np.nan
+    runs = Trajectory(states, lengths=np.array([4, 2]))
+    assert jacobian_spectra(linear([[0.5]]), runs).eigenvalues.tolist() == [[0.5]] * 6
+    gain = Dynamics(lambda x, u: u * x, dim=1, driven=True, inputs=1)
+    recorded = rollout(gain, [[1.0]], drives=np.array([[2.0], [-3.0]]))
+    assert jacobian_spectra(gain, recorded).eigenvalues[:, 0].tolist() == [2, -3]

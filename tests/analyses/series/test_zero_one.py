@@ -50,6 +50,20 @@ def test_logistic_is_chaotic_at_4_and_397_and_periodic_at_35_and_355(four):
     assert all(check.passed for check in four.checks)
 
 
+def test_standard_map_is_chaotic_by_its_saddle_and_regular_in_its_island():
+    """ChaosTools' tests: chaos from (0.001, 0.008) and none from (pi, 0.01) at kick 1, whichever observable is recorded."""
+    x, p = np.array([0.001, math.pi]), np.array([0.008, 0.01])
+    states = []
+    for _ in range(STEPS):
+        p = (p + np.sin(x)) % (2 * math.pi)
+        x = (x + p) % (2 * math.pi)
+        states.append([x, p])
+    for series in np.moveaxis(np.array(states), 0, -1):
+        result = zero_one_test(np.sin(series))
+        assert_allclose(result.K, [1, 0], atol=NEAR)
+        assert result.verdicts == ("irregular", "regular")
+
+
 def test_displacement_by_fft_is_the_displacement_by_its_definition():
     """The definition written out: p, q, M(n), and the correlation of M with n."""
     x = logistic_series(3.8, 400)

@@ -9,7 +9,7 @@ from torch import nn
 from analyses.maps.certificates import certify
 from analyses.maps.fixed_points import find_fixed_points
 from hooks.contract import check_dynamics
-from hooks.dynamics import rollout
+from hooks.dynamics import Dynamics, rollout
 from hooks.errors import InputError
 from hooks.families import adaptive, flow, rebuilt
 from hooks.tangent import drive_jacobian, jacobian, push
@@ -127,6 +127,12 @@ def test_a_neural_ode_enters_as_x_as_t_x_and_as_x_u_and_stays_as_it_was():
     assert (flow(Field(), 2, dt=0.1, method="euler")(x) - (x + 0.1 * torch.tanh(x @ W.T + b))).abs().max() < 1e-15
     assert (flow(Timed(), 2, dt=0.1)(x) - flow(Field(), 2, dt=0.1)(x)).abs().max() == 0
     assert (adaptive(Field(), 2, dt=0.1)(x) - flow(Field(), 2, dt=0.1)(x)).abs().max() < 1e-6  # RK4: (dt / 2)^5 or so
+
+
+def test_a_flow_stays_one_when_held_or_iterated():
+    leak = flow(lambda x, u: u - x, 1, dt=0.05, inputs=1)
+    assert leak.flow and leak.hold([2.0]).flow and leak.hold([2.0]).iterated(3).flow
+    assert adaptive(lambda x, _: -x, 1, dt=0.1).flow and not Dynamics(lambda x, _: x, dim=1).flow
 
 
 def test_a_driven_flow_holds_its_drive_through_the_step():
