@@ -72,8 +72,10 @@ class ExactCycles(Result):
         Words without a cycle: their orbit is virtual, or there is none.
     undecided
         Words not reached before the loop was stopped.
+    starts
+        Words that a search began with; 0 where all words were tried, or given ones solved.
     unsettled
-        Words of a search that led to no cycle.
+        Of them, those that led to no cycle.
     outcome
         Whether the loop ended or was stopped.
     checks
@@ -95,6 +97,7 @@ class ExactCycles(Result):
     continua: int
     empty: int
     undecided: int
+    starts: int
     unsettled: int
     outcome: Outcome
     checks: tuple[Check, ...]
@@ -168,7 +171,7 @@ class ExactCycles(Result):
             return f"; every word of length {tried} was decided, {self.empty} hold none: the list is complete for these periods"
         if (self.fixed >= 0).any() or self.undecided:
             return f"; {counted(self.undecided, 'word')} undecided ({self.outcome.value}): there may be other cycles"
-        text = f"; a search from words, {self.unsettled} of which led to no cycle: there may be other cycles"
+        text = f"; a search from {counted(self.starts, 'word')}, {self.unsettled} of which led to no cycle: there may be others"
         return text if self.outcome is Outcome.CONVERGED else f"{text}; it {self.outcome.value}"
 
     def _doubts(self) -> str:
@@ -280,6 +283,7 @@ def assembled(
     continua: int = 0,
     empty: int = 0,
     undecided: int = 0,
+    starts: int = 0,
     unsettled: int = 0,
     stopped: bool = False,
     checks: Sequence[Check] = (),
@@ -316,6 +320,7 @@ def assembled(
         continua=continua,
         empty=empty,
         undecided=undecided,
+        starts=starts,
         unsettled=unsettled,
         outcome=Outcome.OUT_OF_TIME if undecided or stopped else Outcome.CONVERGED,
         checks=(Check("largest residual |F(x_i) - x_(i+1)|", 0.0, worst, 1e-10 * scale), *checks),

@@ -120,7 +120,7 @@ class RegionTable(Result):
     def _role(self, row: int) -> str:
         values, turn = self.eigenvalues[row], self.turns[row]
         if not np.isfinite(self.points[row]).all():
-            return "no single fixed point: a direction is left alone"
+            return "no single fixed point: an eigenvalue is 1"
         growing = int((np.abs(values) > 1).sum())
         spiral = "spiral" if np.isfinite(turn) else "node" if values[0].real >= 0 else "flip"
         grows = f"{growing} of {counted(len(values), 'direction')} grow{'s' if growing == 1 else ''}"

@@ -27,7 +27,7 @@ from hooks.families import PiecewiseLinear
 from hooks.trajectory import Trajectory
 from hooks.watch import Watch, quiet
 
-LARGEST = 2048  # coordinates of an orbit of k states with their copies
+LARGEST = 4096  # coordinates of an orbit of k states with their copies: a minute a period
 RETURNS = 256  # words taken from a trajectory, for each period
 
 
@@ -66,7 +66,7 @@ def find_exact_cycles(
     ------
     InputError
         For weights that are not finite, a period below 1, no start, states of another width, or words so long that
-        2 k dim exceeds 2048: a map of that many steps a turn is searched on a section.
+        2 k dim exceeds 4096: a map of that many steps a turn is searched on a section.
     """
     network = in_float64(network)
     wanted = as_periods((1, *as_periods(periods)))
@@ -83,16 +83,17 @@ def find_exact_cycles(
     generator = generator or np.random.default_rng(0)
 
     reached: list[np.ndarray] = []
-    unsettled = done = 0
-    for words, lost in watch(_by_period(network, starts, wanted, rounds, generator), len(wanted)):
+    begun = unsettled = done = 0
+    for words, first, lost in watch(_by_period(network, starts, wanted, rounds, generator), len(wanted)):
         reached.extend(words)
-        unsettled, done = unsettled + lost, done + 1
+        begun, unsettled, done = begun + first, unsettled + lost, done + 1
     cycles = [solved(network, group) for group in distinct(network, reached)]
     return assembled(
         network,
         [cycle.only(cycle.real) for cycle in cycles],
         searched=wanted,
         fixed=[-1] * len(wanted),
+        starts=begun,
         unsettled=unsettled,
         stopped=done < len(wanted),
     )
@@ -104,8 +105,8 @@ def _by_period(
     periods: tuple[int, ...],
     rounds: int,
     generator: np.random.Generator,
-) -> Iterator[tuple[Bool[np.ndarray, "words k relu"], int]]:
-    """For each period the distinct words that reproduce themselves, and how many starts led to none."""
+) -> Iterator[tuple[Bool[np.ndarray, "words k relu"], int, int]]:
+    """For each period the distinct words that reproduce themselves, how many starts there were, and how many led to none."""
     for k in periods:
         if isinstance(starts, Trajectory):
             words = _returning(network, starts, k)
@@ -115,7 +116,7 @@ def _by_period(
         rectified = table.mid[len(table.mid) - k * network.relu :]
         settled = _followed(rectified, base, torch.from_numpy(words.reshape(len(words), k * network.relu)), rounds)
         own = np.unique(settled.numpy(), axis=0).reshape(-1, k, network.relu) if len(settled) else words[:0]
-        yield own, len(words) - len(settled)
+        yield own, len(words), len(words) - len(settled)
 
 
 def _followed(table: Tensor, base: Tensor, words: Tensor, rounds: int) -> Tensor:

@@ -76,7 +76,7 @@ def test_stable_saddle_and_degenerate_regions():
         stable.roles == ("stable flip",) and "the only region (100.0% of the states): stable flip" in stable.summary()
     )
     still = region_table(network([1.0], [[0.0]], [0.0], 0), Trajectory(np.ones((1, 1, 1)), "time"))
-    assert still.roles == ("no single fixed point: a direction is left alone",)
+    assert still.roles == ("no single fixed point: an eigenvalue is 1",)
 
 
 def test_no_more_rows_than_asked():
