@@ -107,7 +107,9 @@ def _cycles_listed(dynamics: Dynamics, claim: ExactCycles) -> bool:
     again = exact_cycles(PiecewiseLinear(**weights), periods=claim.searched)
     same = np.array_equal(again.words, claim.words) and np.array_equal(again.periods, claim.periods)
     same = same and np.array_equal(again.real, claim.real) and again.continua == claim.continua
-    near = same and np.nanmax(np.abs(again.points - claim.points), axis=(1, 2), initial=0) <= again.radii + claim.radii
+    same = same and np.array_equal(np.isnan(again.points), np.isnan(claim.points))
+    apart = np.nan_to_num(np.abs(again.points - claim.points)).max(axis=(1, 2), initial=0) if same else np.inf
+    near = apart <= again.radii + claim.radii
     return bool(again.complete and np.all(near))
 
 

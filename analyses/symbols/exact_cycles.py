@@ -79,8 +79,8 @@ class ExactCycles(Result):
     outcome
         Whether the loop ended or was stopped.
     checks
-        Largest residual; where all words were tried, that those of length k give the points of all cycles whose period divides
-        k, and the sum of indices of F^k where it must be 1.
+        Largest residual; where all words were tried, that those of length k give the points of all listed cycles whose
+        period divides k, and the sum of indices of F^k where it must be 1.
     """
 
     periods: Int[np.ndarray, " listed"]
@@ -240,18 +240,16 @@ def exact_cycles(
         equations = cache(partial(Equations.of, lifted))
         found = census(lifted, equations, watch)
         least, length = necklaces(found.regions.reshape(len(found.regions), k, network.relu))
-        once = np.flatnonzero((length == k) & (least.reshape(found.regions.shape) == found.regions).all(axis=1))
-        placed = places(lifted, equations, found.regions[once])
-        sure = np.ones(len(once), dtype=bool)
-        parts.append(Listed(least[once], orbits(placed.points, k), placed.radii, placed.border, sure, sure, sure))
+        own = np.unique(least[length == k], axis=0)
+        placed = places(lifted, equations, own.reshape(len(own), k * network.relu))
+        sure = np.ones(len(own), dtype=bool)
+        parts.append(Listed(own, orbits(placed.points, k), placed.radii, placed.border, sure, sure, sure))
         continua, empty, undecided = continua + len(found.continua), empty + found.empty, undecided + found.undecided
         decided = not found.undecided
         fixed.append(len(found.regions) if decided else -1)
         if decided and not continua:
             points = sum(part.words.shape[1] * len(part.words) for part in parts if k % part.words.shape[1] == 0)
-            checks.append(
-                Check(f"points of F^{k} from shorter words too", float(len(found.regions)), float(points), 0.0)
-            )
+            checks.append(Check(f"points of F^{k} on the listed cycles", float(len(found.regions)), float(points), 0.0))
         if decided and not len(found.continua) and not placed.border.any():
             checks.extend(index_checks(lifted, torch.from_numpy(found.regions), f"index sum of F^{k}"))
     return assembled(
@@ -302,8 +300,8 @@ def assembled(
         largest = np.linalg.norm(after - np.roll(part.points, -1, axis=1), axis=2).max(axis=1, initial=0)
         residuals[row : row + count] = np.where(part.real, largest, np.nan)
         row += count
-    scale = max(1.0, float(np.nanmax(np.abs(points), initial=0)))
-    worst = float(np.nanmax(residuals, initial=0))
+    scale = float(np.nan_to_num(np.abs(points)).max(initial=1))
+    worst = float(np.nan_to_num(residuals).max(initial=0))
     joined = {
         name: np.concatenate([np.zeros(0, dtype=kind), *(getattr(part, name) for part in parts)])
         for name, kind in (("radii", float), ("real", bool), ("proved", bool), ("border", bool))

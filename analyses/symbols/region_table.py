@@ -110,11 +110,11 @@ class RegionTable(Result):
         """Share of the states in each region, with what it does."""
         ax = axes_or_new(ax)
         rows = np.arange(min(len(self.regions), 16))
-        ax.barh(rows, self.shares[rows], color=["#0072b2" if real else "0.7" for real in self.real[rows]])
+        ax.barh(rows, self.shares[rows], height=0.4, color=["#0072b2" if real else "0.7" for real in self.real[rows]])
         ax.set(xlabel="share of the states (blue: real fixed point)", xlim=(0, 1), ylim=(len(rows) - 0.4, -0.6))
         ax.set_yticks(rows, [_spelled(self.regions[row]) for row in rows])
         for row in rows:
-            ax.annotate(self.roles[row], (0.02, row + 0.42), fontsize="x-small", va="center")
+            ax.annotate(self.roles[row], (0.01, row - 0.35), fontsize="x-small", va="center")
         return ax
 
     def _role(self, row: int) -> str:

@@ -115,8 +115,8 @@ def _by_period(
         base, table = root(cyclic(network, k))
         rectified = table.mid[len(table.mid) - k * network.relu :]
         settled = _followed(rectified, base, torch.from_numpy(words.reshape(len(words), k * network.relu)), rounds)
-        own = np.unique(settled.numpy(), axis=0).reshape(-1, k, network.relu) if len(settled) else words[:0]
-        yield own, len(words), len(words) - len(settled)
+        own = np.unique(settled.numpy(), axis=0)
+        yield own.reshape(len(own), k, network.relu), len(words), len(words) - len(settled)
 
 
 def _followed(table: Tensor, base: Tensor, words: Tensor, rounds: int) -> Tensor:

@@ -110,9 +110,11 @@ def test_a_complete_list_of_cycles_is_made_again_and_a_moved_state_is_refused(tm
     Report("two maps", journal.findings, maps=journal.maps).written(tmp_path)
     assert [verdict.confirmed for verdict in verified(tmp_path)] == [1, 1]
     numbers = json.loads((tmp_path / "numbers.json").read_text())
-    numbers["findings"][0]["points"]["values"][1][0][0] += 0.1
-    (tmp_path / "numbers.json").write_text(json.dumps(numbers))
-    assert [verdict.confirmed for verdict in verified(tmp_path)] == [0, 1]
+    state = numbers["findings"][0]["points"]["values"][1][0]
+    for claimed in (state[0] + 0.1, None):
+        state[0] = claimed
+        (tmp_path / "numbers.json").write_text(json.dumps(numbers))
+        assert [verdict.confirmed for verdict in verified(tmp_path)] == [0, 1]
 
 
 def test_changed_weights_are_other_weights(tmp_path):

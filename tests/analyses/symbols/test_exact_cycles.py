@@ -214,6 +214,13 @@ def test_a_search_reaches_the_cycles_that_enumeration_lists_and_longer_ones():
     assert long.residuals.max() < 1e-12
 
 
+def test_a_search_of_an_affine_map_or_one_stopped_early_lists_what_it_has():
+    affine = find_exact_cycles(network([0.5], [[0.0]], [1.0], 0), 3, periods=(2,))
+    assert affine.points.tolist() == [[[2.0]]] and affine.periods.tolist() == [1] and affine.unsettled == 0
+    first = find_exact_cycles(hand_made(), 50, periods=(2,), watch=lambda states, total: islice(states, 1))
+    assert len(first.periods) == 0 and first.summary().endswith("there may be others; it ran out of time")
+
+
 def test_words_at_close_returns_of_an_orbit_hold_its_cycles():
     """Every return of a chaotic orbit of the full tent shadows a cycle of the same word, as each word is real."""
     net = tent(1.5, 3.0, 2 / 3)
