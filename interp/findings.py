@@ -17,7 +17,9 @@ from analyses.maps.lyapunov import LyapunovSpectrum
 from analyses.maps.slow_points import SlowPoints
 from analyses.maps.transitions import Transitions
 from analyses.result import Outcome, Result, counted
+from analyses.symbols.exact_cycles import ExactCycles
 from analyses.symbols.exact_fixed_points import ExactFixedPoints
+from analyses.symbols.region_table import RegionTable
 from analyses.trajectories.stream_geometry import StreamGeometry
 
 R = TypeVar("R", bound=Result)
@@ -41,6 +43,11 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
     exact = _first(results, ExactFixedPoints)
     if exact is not None:
         sentences.append(f"By its linear regions: {exact.summary()}.")
+    words, regions = _first(results, ExactCycles), _first(results, RegionTable)
+    if words is not None:
+        sentences.append(f"By words of regions: {words.summary()}.")
+    if regions is not None:
+        sentences.append(f"Regions: {regions.summary()}.")
     for kind, head in ((Basins, "Basins"), (MinimalKicks, "Smallest kicks"), (SlowPoints, "Slow points")):
         found = _first(results, kind)
         if found is not None:

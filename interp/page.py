@@ -24,6 +24,7 @@ from analyses.maps.fixed_points import FixedPoints
 from analyses.maps.stability import Stability
 from analyses.maps.transitions import DEPENDS, NOWHERE, Transitions
 from analyses.result import SCHEMA, Check, Outcome, Result
+from analyses.symbols.region_table import RegionTable
 from hooks.errors import InputError
 from interp.claims import DIFFERS, Row
 from interp.figures import pictures
@@ -210,7 +211,20 @@ def _table(result: Result, beside: Mapping[str, Result]) -> dict[str, Any] | Non
     """What a result lists, a row each; None when it lists nothing."""
     if isinstance(result, FixedPoints | Cycles) and len(result.hits):
         return _points_table(result, beside)
+    if isinstance(result, RegionTable) and len(result.regions):
+        return _regions_table(result)
     return _transitions_table(result) if isinstance(result, Transitions) and result.targets.size else None
+
+
+def _regions_table(result: RegionTable) -> dict[str, Any]:
+    """Linear regions with their share of time and what they do."""
+    lines = [list(line) for line in result.lines[:MOST_ROWS]]
+    return {
+        "caption": f"{len(lines)} linear regions: those of the {result.visited} visited that hold most of the time first",
+        "header": ["region", "share of time", "fixed point", "leading eigenvalues", "what it does"],
+        "lines": lines,
+        "faint": False,
+    }
 
 
 def _points_table(result: FixedPoints | Cycles, beside: Mapping[str, Result]) -> dict[str, Any]:

@@ -22,11 +22,14 @@ from analyses.maps.slow_points import find_slow_points
 from analyses.maps.stability import classify
 from analyses.maps.transitions import transitions
 from analyses.result import Outcome
+from analyses.symbols.exact_cycles import exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points
+from analyses.symbols.region_table import region_table
 from analyses.trajectories.stream_geometry import StreamGeometry, stream_geometry
 from hooks.contract import check_dynamics, check_replay
 from hooks.dynamics import Dynamics, rollout
 from hooks.errors import InputError
+from hooks.families import PiecewiseLinear
 from hooks.trajectory import Trajectory
 from interp.findings import account
 from interp.journal import Journal
@@ -35,6 +38,8 @@ from interp.page import Report, writable
 
 WIDEST_PROOF = 512  # units; of wider maps nothing is proved, nor are Jacobians formed
 MOST_RECTIFIED = 20  # units, of networks whose 2^P linear regions are all decided: a second or so
+LONGEST_WORD, WORD_BITS, WIDEST_WORD = 6, 12, 256  # symbols, bits and coordinates of words that are all tried
+LONG_RUN = 1000  # steps, the first fifth a transient, over which the shares of linear regions are counted
 MOST_MEMORIES = 64  # of which the smallest kicks are sought
 WIDEST_SPECTRUM = 64  # directions of a full Lyapunov spectrum; wider maps get the leading 16
 MOST_PULSES = 16
@@ -188,6 +193,27 @@ def _boundaries(
         )
 
 
+def _regions(journal: Journal, network: PiecewiseLinear, dynamics: Dynamics, trajectory: Trajectory) -> str:
+    """Every fixed point and short cycle by its linear regions, and what the regions do in which the map spends its time; a note
+    on how that was counted."""
+    points = journal.note("every fixed point", exact_fixed_points, network)
+    longest = min(LONGEST_WORD, WORD_BITS // max(1, network.relu), WIDEST_WORD // dynamics.dim)
+    if longest > 1:
+        journal.note("every short cycle", exact_cycles, network, periods=tuple(range(1, longest + 1)))
+    assert trajectory.lengths is not None
+    ends = trajectory.states[np.arange(len(trajectory.states)), trajectory.lengths - 1]
+    after = rollout(dynamics, ends, steps=LONG_RUN)
+    fifth = LONG_RUN // 5
+    before, last = (
+        np.abs(after.states[:, a : a + fifth]).max(axis=(1, 2)) for a in (LONG_RUN - 2 * fifth, LONG_RUN - fifth)
+    )
+    bounded = last <= 2 * before  # false for the NaN that follows an overflow
+    settled = Trajectory(after.states[bounded, fifth:], after.clock, source=after.source)
+    journal.note("linear regions", region_table, network, settled, fixed_points=points)
+    held = f"{int(bounded.sum())} of {len(ends)} runs of {LONG_RUN} steps"
+    return f"Shares of linear regions are over {held}, those that grow no more, less the first fifth."
+
+
 def memory_names(dynamics: Dynamics, memories: list[np.ndarray]) -> tuple[str, ...]:
     """What the network says in each memory, rounded, when that tells them apart; else M1, M2, ..."""
     numbered = tuple(f"M{i + 1}" for i in range(len(memories)))
@@ -294,7 +320,7 @@ def report(
     )
     exact = network.piecewise_linear
     if exact is not None and exact.relu <= MOST_RECTIFIED:
-        journal.note("every fixed point", exact_fixed_points, exact)
+        notes = (*notes, _regions(journal, exact, dynamics, trajectory))
 
     provenance = {
         "source": network.source,

@@ -14,6 +14,7 @@ from analyses.maps.absence import Absence, certify_absence
 from analyses.maps.certificates import Certificates, confirmed
 from analyses.maps.contraction import Contraction, certify_contraction
 from analyses.result import Result
+from analyses.symbols.exact_cycles import ExactCycles, exact_cycles
 from analyses.symbols.exact_fixed_points import ExactFixedPoints, exact_fixed_points
 from hooks.dynamics import Dynamics
 from hooks.families import PiecewiseLinear
@@ -70,7 +71,7 @@ def _claims(result: Result) -> int:
             return int(result.proved.sum())
         case Contraction() | Absence():
             return int(result.proved)
-        case ExactFixedPoints():
+        case ExactFixedPoints() | ExactCycles():
             return int(result.complete)
     return 0
 
@@ -86,6 +87,8 @@ def _confirmed(dynamics: Dynamics, result: Any) -> int:
             )  # the norm is rebuilt from M, to rounding
         case ExactFixedPoints():
             return int(_listed(dynamics, result))
+        case ExactCycles():
+            return int(_cycles_listed(dynamics, result))
     return int(_absent(dynamics, result))
 
 
@@ -96,6 +99,18 @@ def _listed(dynamics: Dynamics, claim: ExactFixedPoints) -> bool:
     same = np.array_equal(again.regions, claim.regions) and np.array_equal(again.continua, claim.continua)
     near = same and (np.abs(again.points - claim.points).max(axis=1) <= again.radii + claim.radii).all()
     return bool(again.complete and near)
+
+
+def _cycles_listed(dynamics: Dynamics, claim: ExactCycles) -> bool:
+    """All words are decided again, and give the claimed cycles within the sum of the radii."""
+    weights: Any = {name: value for name, value in dynamics.weights.items() if name != "family"}
+    again = exact_cycles(PiecewiseLinear(**weights), periods=claim.searched)
+    same = np.array_equal(again.words, claim.words) and np.array_equal(again.periods, claim.periods)
+    same = same and np.array_equal(again.real, claim.real) and again.continua == claim.continua
+    same = same and np.array_equal(np.isnan(again.points), np.isnan(claim.points))
+    apart = np.nan_to_num(np.abs(again.points - claim.points)).max(axis=(1, 2), initial=0) if same else np.inf
+    near = apart <= again.radii + claim.radii
+    return bool(again.complete and np.all(near))
 
 
 def _absent(dynamics: Dynamics, claim: Absence) -> bool:

@@ -50,7 +50,7 @@ def batches(relu: int) -> int:
 
 def walk(network: PiecewiseLinear) -> Iterator[Share]:
     """Every region once, as real, open or empty. Units whose pivot is small in the base come last, near the leaves."""
-    base, table = _root(network)
+    base, table = root(network)
     rectified = table[len(network.A) - network.relu :]
     regular = bool(torch.isfinite(table.rad).all())
     order = (1 - rectified.mid.diagonal()).abs().argsort(descending=True, stable=True)
@@ -72,14 +72,14 @@ def _leaves(base: Tensor, table: Ball, regular: bool) -> Iterator[Share]:
             depth = len(nodes)
             if nodes.shape[1] << (relu - depth) <= NODES:
                 regions = _completed(nodes, relu)
-                yield _alone(table, base, regions) if regular else Share(none, regions, 0)
+                yield alone(table, base, regions) if regular else Share(none, regions, 0)
             else:
                 stack.extend(torch.cat([nodes, torch.full_like(nodes[:1], value)]) for value in (False, True))
             continue
         depth = len(nodes.on)
         if depth == relu:
             share = _by_signs(Ball(nodes.mid[:, 0].T, nodes.rad[:, 0].T), nodes.on.T)
-            again = _alone(table, base, share.open)
+            again = alone(table, base, share.open)
             yield Share(torch.cat([share.real, again.real]), again.open, share.empty + again.empty)
             continue
         flipped, lost = _flipped(nodes, ~base[depth])
@@ -154,7 +154,7 @@ def _by_signs(rectified: Ball, regions: Bool[Tensor, "regions relu"]) -> Share:
     return Share(regions[real], regions[~(real | empty)], int(empty.sum()))
 
 
-def _alone(table: Ball, base: Tensor, regions: Bool[Tensor, "regions relu"]) -> Share:
+def alone(table: Ball, base: Tensor, regions: Bool[Tensor, "regions relu"]) -> Share:
     """Each region by its own system (1 - T F) u = t, F the units that differ from the base, solved with pivoting."""
     if not len(regions):
         return Share(regions, regions, 0)
@@ -166,15 +166,21 @@ def _alone(table: Ball, base: Tensor, regions: Bool[Tensor, "regions relu"]) -> 
     return _by_signs(solved(G, columns)[..., 0], regions)
 
 
-def _root(network: PiecewiseLinear) -> tuple[Tensor, Ball]:
+def root(network: PiecewiseLinear) -> tuple[Tensor, Ball]:
     """The base region and its ``reduced``: all units off if that is well conditioned, else the best drawn."""
-    relu = network.relu
-    draws = torch.rand(CANDIDATES, relu, generator=torch.Generator().manual_seed(0)) < 0.5
-    candidates = torch.cat([draws.new_zeros(1, relu), draws.new_ones(1, relu), draws])
-    spread = torch.linalg.svdvals(complement(network, candidates).mid)
-    condition = (spread[:, 0] / spread[:, -1]).nan_to_num(torch.inf)
-    base = candidates[0 if condition[0] < ILL else condition.argmin()]
+    off = torch.zeros(network.relu, dtype=torch.bool)
+    if _conditions(network, off[None])[0] < ILL:
+        return off, reduced(network, off)
+    draws = torch.rand(CANDIDATES, network.relu, generator=torch.Generator().manual_seed(0)) < 0.5
+    candidates = torch.cat([off[None], ~off[None], draws])
+    base = candidates[_conditions(network, candidates).argmin()]
     return base, reduced(network, base)
+
+
+def _conditions(network: PiecewiseLinear, regions: Tensor) -> Tensor:
+    """(regions,) condition number of I - J."""
+    spread = torch.linalg.svdvals(complement(network, regions).mid)
+    return (spread[:, 0] / spread[:, -1]).nan_to_num(torch.inf)
 
 
 def _flipped(nodes: Nodes, on: Tensor) -> tuple[Nodes, Tensor]:

@@ -36,7 +36,7 @@ from analyses.symbols._training import (
     trained,
 )
 from hooks.errors import InputError
-from hooks.families import PiecewiseLinear
+from hooks.families import PiecewiseLinear, ShallowPiecewiseLinear
 from hooks.trajectory import Trajectory
 from hooks.watch import Watch, quiet
 
@@ -137,11 +137,8 @@ class AlmostLinearFit(Result):
         outputs = len(self.shift)
         if self.form == "almost linear":
             return PiecewiseLinear(A, W, h, int(self.relu[run]), outputs)
-        if self.form == "clipped shallow":
-            W, V, g = torch.cat([W, -W], 1), torch.cat([V, V]), torch.cat([g, torch.zeros_like(g)])
-        units = len(V)
-        lifted = torch.cat([torch.cat([torch.zeros(len(A), len(A)), W], 1), torch.cat([V * A, V @ W], 1)])
-        return PiecewiseLinear(torch.cat([A, torch.zeros(units)]), lifted, torch.cat([h, V @ h + g]), units, outputs)
+        shallow = ShallowPiecewiseLinear(A, W, V, h, g, clipped=self.form == "clipped shallow")
+        return replace(shallow.lifted(), outputs=outputs)
 
     def start(self, run: int, observed: Float[np.ndarray, "batch outputs"]) -> Float[np.ndarray, "batch dim"]:
         """States of ``model(run)`` that go with observations, given in the recording's units."""

@@ -7,7 +7,7 @@ from hooks.families.foreign import foreign, from_jax
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
 from hooks.families.liquid import LiquidTimeConstant, is_liquid, liquid
 from hooks.families.path import along_drive, along_weights
-from hooks.families.piecewise_linear import PiecewiseLinear
+from hooks.families.piecewise_linear import PiecewiseLinear, ShallowPiecewiseLinear
 from hooks.families.rebuilt import rebuilt
 from hooks.families.recurrent import recurrent
 from hooks.families.stepped import stepped
@@ -16,6 +16,7 @@ __all__ = [
     "LeakyRate",
     "LiquidTimeConstant",
     "PiecewiseLinear",
+    "ShallowPiecewiseLinear",
     "adaptive",
     "along_drive",
     "along_weights",

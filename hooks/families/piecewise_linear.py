@@ -98,3 +98,61 @@ class PiecewiseLinear:
             fingerprint=digest(A, W, h, self.relu, outputs, B),
             weights={"family": "almost linear", **{name: w for name, w in vars(self).items() if w is not None}},
         )
+
+
+@dataclass(frozen=True, eq=False)
+class ShallowPiecewiseLinear:
+    """The weights of a shallow PLRNN, z' = A z + W1 relu(W2 z + h2) + h1; ``lifted()`` is it as an almost-linear RNN.
+
+    Source: Hess, Monfared, Brenner, Durstewitz, "Generalized teacher forcing for learning chaotic dynamics" (ICML 2023), eq. 3.
+
+    Parameters
+    ----------
+    A : (dim,)
+        Diagonal of the linear part.
+    W1 : (dim, hidden)
+    W2 : (hidden, dim)
+    h1 : (dim,)
+    h2 : (hidden,)
+    clipped
+        relu(W2 z + h2) - relu(W2 z) stands in place of relu(W2 z + h2), which keeps orbits bounded where every |A| < 1.
+
+    Raises
+    ------
+    InputError
+        When the shapes do not fit one another.
+    """
+
+    A: Tensor
+    W1: Tensor
+    W2: Tensor
+    h1: Tensor
+    h2: Tensor
+    clipped: bool = False
+
+    def __post_init__(self) -> None:
+        dim, hidden = self.A.numel(), self.h2.numel()
+        shapes = tuple(tuple(w.shape) for w in (self.A, self.W1, self.W2, self.h1, self.h2))
+        if shapes != ((dim,), (dim, hidden), (hidden, dim), (dim,), (hidden,)):
+            raise InputError(
+                f"a shallow PLRNN has A (dim,), W1 (dim, hidden), W2 (hidden, dim), h1 (dim,) and h2 (hidden,), but "
+                f"{', '.join(map(str, shapes))} came"
+            )
+
+    def lifted(self) -> PiecewiseLinear:
+        """The almost-linear RNN of state [z, W2 z + h2], clipped [z, W2 z + h2, W2 z], whose readout is z.
+
+        It has the same orbits and cycles, and the same eigenvalues but for further zeros. Its weights W2 A, W2 W1 and
+        W2 h1 + h2 are rounded to float64, so what is proved of it holds for weights that differ from the given ones by that.
+        """
+        A, W1, W2, h1, h2 = (w.detach().double().cpu() for w in (self.A, self.W1, self.W2, self.h1, self.h2))
+        if self.clipped:
+            W1, W2, h2 = torch.cat([W1, -W1], 1), torch.cat([W2, W2]), torch.cat([h2, torch.zeros_like(h2)])
+        dim, hidden = len(A), len(h2)
+        W = torch.cat([torch.cat([A.new_zeros(dim, dim), W1], 1), torch.cat([W2 * A, W2 @ W1], 1)])
+        return PiecewiseLinear(torch.cat([A, A.new_zeros(hidden)]), W, torch.cat([h1, W2 @ h1 + h2]), hidden, dim)
+
+    def states(self, z: Float[Tensor, "batch dim"]) -> Float[Tensor, "batch lifted"]:
+        """States of ``lifted()`` that go with states of the network."""
+        hidden = linear(z, self.W2.double(), self.h2.double())
+        return torch.cat([z, hidden, *((linear(z, self.W2.double()),) if self.clipped else ())], dim=1)

@@ -8,6 +8,8 @@ from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
 from analyses.maps.lyapunov import LyapunovSpectrum
 from analyses.maps.transitions import Transitions
+from analyses.symbols.exact_cycles import ExactCycles
+from analyses.symbols.region_table import RegionTable
 from hooks.dynamics import Dynamics
 from hooks.errors import ContractError, InputError
 from hooks.families import LeakyRate, PiecewiseLinear
@@ -71,6 +73,22 @@ def test_boring_networks_are_reported_without_fuss(name, tmp_path):
     else:
         held = "It" if name == "contraction" else "Under the held drive it"
         assert written.sentences[0].startswith(f"{held} keeps no memory: one stable fixed point of 1")
+
+
+def test_weights_of_an_almost_linear_network_are_read_region_by_region(tmp_path):
+    """z turns by 1/72 and grows by 1 % a step, u = z1 - 2 pulls it back: an unstable spiral whose turn no short word spans."""
+    angle = 2 * np.pi / 72
+    c, s = 1.01 * np.cos(angle), 1.01 * np.sin(angle)
+    W = torch.tensor([[c, -s, -0.3], [s, c, 0.0], [c, -s, -0.3]])
+    weights = {"A": torch.zeros(3), "W": W, "h": torch.tensor([0.0, 0.0, -2.0]), "B": torch.eye(3)[:2]}
+    torch.save(weights, tmp_path / "weights.pt")
+    written = report(tmp_path / "weights.pt", relu=1, out=tmp_path / "out")
+    table, cycles = of_kind(written, RegionTable), of_kind(written, ExactCycles)
+    assert table.visited == 2 and "unstable spiral, one turn in 72 steps" in table.roles
+    assert cycles.complete and "takes 72 steps" in cycles.summary()
+    page = written.path.read_text()
+    assert "<td>unstable spiral, one turn in 72 steps</td>" in page
+    assert "those that grow no more" in page and "Regions: 2 regions visited" in page
 
 
 def test_inputs_drive_it_and_pulses_are_taken_from_them(tmp_path):

@@ -13,6 +13,7 @@ from analyses.maps.absence import certify_absence
 from analyses.maps.certificates import certify, confirmed
 from analyses.maps.contraction import certify_contraction
 from analyses.maps.fixed_points import find_fixed_points
+from analyses.symbols.exact_cycles import exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError, LoadError
@@ -98,6 +99,22 @@ def test_a_point_that_is_moved_in_a_complete_list_is_refused(tmp_path):
     path.write_text(json.dumps(numbers))
     last = verified(tmp_path)[-1]
     assert (last.claims, last.confirmed) == (1, 0)
+
+
+def test_a_complete_list_of_cycles_is_made_again_and_a_moved_state_is_refused(tmp_path):
+    journal = Journal()
+    tent = PiecewiseLinear(*(torch.tensor(w).double() for w in ([1.25], [[-3.25]], [1.0])), relu=1)
+    journal.note("every short cycle", exact_cycles, tent, periods=(1, 2, 3))
+    nothing = PiecewiseLinear(*(torch.tensor(w).double() for w in ([1.0], [[0.0]], [1.0])), relu=0)
+    journal.note("no cycle", exact_cycles, nothing, periods=(1, 2))
+    Report("two maps", journal.findings, maps=journal.maps).written(tmp_path)
+    assert [verdict.confirmed for verdict in verified(tmp_path)] == [1, 1]
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    state = numbers["findings"][0]["points"]["values"][1][0]
+    for claimed in (state[0] + 0.1, None):
+        state[0] = claimed
+        (tmp_path / "numbers.json").write_text(json.dumps(numbers))
+        assert [verdict.confirmed for verdict in verified(tmp_path)] == [0, 1]
 
 
 def test_changed_weights_are_other_weights(tmp_path):

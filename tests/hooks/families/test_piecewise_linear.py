@@ -3,7 +3,7 @@ import torch
 
 from hooks.contract import check_dynamics
 from hooks.errors import InputError
-from hooks.families import PiecewiseLinear
+from hooks.families import PiecewiseLinear, ShallowPiecewiseLinear
 from hooks.tangent import jacobian
 
 
@@ -57,3 +57,22 @@ def test_refusals():
         PiecewiseLinear(torch.zeros(3), torch.zeros(3, 2), torch.zeros(3), 1)
     with pytest.raises(InputError, match="relu=4"):
         PiecewiseLinear(torch.zeros(3), torch.zeros(3, 3), torch.zeros(3), 4)
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_a_lifted_shallow_network_has_its_orbits_readout_and_eigenvalues(clipped):
+    generator = torch.Generator().manual_seed(3)
+    A, W1, W2, h1, h2 = (torch.randn(*s, generator=generator).double() / 2 for s in ((3,), (3, 7), (7, 3), (3,), (7,)))
+    net = ShallowPiecewiseLinear(A, W1, W2, h1, h2, clipped)
+    z = torch.randn(5, 3, generator=generator).double()
+    lifted = net.lifted().dynamics()
+    check_dynamics(lifted, net.states(z))
+    hidden = torch.relu(z @ W2.T + h2) - (torch.relu(z @ W2.T) if clipped else 0)
+    after = A * z + hidden @ W1.T + h1
+    assert (lifted(net.states(z)) - net.states(after)).abs().max() < 1e-13
+    assert (lifted.readout(lifted(net.states(z))) - after).abs().max() < 1e-13
+    gates = (z[0] @ W2.T + h2 > 0).double() - ((z[0] @ W2.T > 0).double() if clipped else 0)
+    own = torch.linalg.eigvals(torch.diag(A) + W1 * gates @ W2)
+    found = torch.linalg.eigvals(jacobian(lifted, net.states(z[:1]))[0])
+    largest = found[found.abs().argsort(descending=True)[:3]]
+    assert (torch.sort(largest.abs()).values - torch.sort(own.abs()).values).abs().max() < 1e-12  # the others are 0
