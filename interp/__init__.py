@@ -45,6 +45,7 @@ _WHERE = {
     "loss_slices": "analyses.maps.loss_slices",
     "lyapunov_spectrum": "analyses.maps.lyapunov",
     "minimal_kicks": "analyses.maps.kicks",
+    "ordinal_patterns": "analyses.series.ordinal",
     "plane_basins": "analyses.maps.basins",
     "power_spectrum_distance": "analyses.trajectories.power_spectrum_distance",
     "report": "interp.plans",

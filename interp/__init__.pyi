@@ -24,6 +24,7 @@ from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.maps.windowed_products import windowed_products as windowed_products
 from analyses.series.divergence import divergence_rate as divergence_rate
+from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
 from analyses.series.zero_one import zero_one_test as zero_one_test
 from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing
 from analyses.symbols.almost_linear_fit import fit_almost_linear as fit_almost_linear
