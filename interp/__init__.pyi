@@ -23,6 +23,9 @@ from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsif
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.maps.windowed_products import windowed_products as windowed_products
+from analyses.series.complexity import compressed_complexity as compressed_complexity
+from analyses.series.complexity import lempel_ziv as lempel_ziv
+from analyses.series.complexity import sample_entropy as sample_entropy
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
 from analyses.series.zero_one import zero_one_test as zero_one_test

@@ -11,10 +11,13 @@ comparisons of the series with itself, and no sort. Standard errors are of the d
 each window taken from the means of 32 blocks, so that windows which overlap and series with memory are allowed for. They do not
 hold the bias: H of white noise falls short of 1 by about (D! - 1) / (2 windows ln D!), and the nulls fall short by as much.
 
-Nulls at the first delay: shuffles, and linear noise (amplitude-adjusted Fourier transform: Theiler et al., Physica D 58, 77,
-1992: the series made Gaussian by its ranks, its phases turned at random, its own values put in the order that results). Each
-compares H, and linear noise the number of absent patterns as well, since noise with memory lacks patterns too. Chaos of many
-dimensions and its linear noise lie close together in the plane; not beating that null does not show noise.
+Nulls at the first delay: shuffles, and two of linear noise, of which a series must beat both. One turns the phases of the
+series itself (linear Gaussian noise), the other those of the series made Gaussian by its ranks, and puts its own values in the
+order that results (amplitude-adjusted Fourier transform, a monotonic function of linear noise: Theiler et al., Physica D 58,
+77, 1992). Neither serves alone: by trial the first takes the exponential of pink noise for structure in 80 % of series, the
+second brown noise in 72 %. A steep spectrum behind a strong distortion is held by neither, nor a series whose ends do not
+match, such as a sine of broken period. Noise with memory lacks patterns too, so these are compared as well. Chaos of many
+dimensions and its linear noise lie close together in the plane; not beating a null does not show noise.
 
 Takes series (series, steps). Costs some D comparisons and sums of an array as long as the series, for each delay and draw;
 memory some 24 bytes a value of as many series as fill 2^20 values, one at least, and 8 * D! * 32 bytes each.
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
 
 BLOCKS = 32  # of the standard errors, which they give to about 13 %
 AT_ONCE = 2**20  # values whose patterns are held at once
-SHUFFLED, LINEAR = "shuffled", "linear noise"
+SHUFFLED, LINEAR, ADJUSTED = "shuffled", "phases at random", "amplitude-adjusted"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,13 +72,15 @@ class OrdinalPatterns(Result):
     probabilities : (series, patterns)
         Of the patterns at the first delay, in the lexicographic order of their ranks (``patterns``).
     shuffle_p, linear_p, absent_p : (series,)
-        Of H against shuffles and linear noise, and of the absent patterns against linear noise; NaN where none was drawn.
+        Of H against shuffles and linear noise, and of the absent patterns against linear noise, the larger p of its two kinds;
+        NaN where none was drawn.
     order, delays, windows
         D; steps between the values of a window; windows of a series at each delay.
     outcome
         TOO_SHORT when no delay has windows enough.
     nulls
-        Three for each series that moves, in the order of the p above; at the first delay.
+        Five for each series that moves, at the first delay: shuffles by H, and both kinds of linear noise by H and by absent
+        patterns.
     checks
         C lies within its bounds; probabilities sum to 1.
     """
@@ -222,7 +227,8 @@ def ordinal_patterns(
             drawn = _drawn_nulls(
                 values[row], order, delays[0], draws, generator, float(plane[0, row, 0]), int(absent[row, 0])
             )
-            p[:, row] = [null.p for null in drawn]
+            each = [null.p for null in drawn]
+            p[:, row] = each[0], max(each[1], each[3]), max(each[2], each[4])
             nulls += drawn
 
     bounds = complexity_bounds(plane[0].ravel(), order=order).reshape(count, len(delays), 2)
@@ -382,7 +388,7 @@ def _absence(steps: int, order: int, delay: int) -> float:
 def _drawn_nulls(
     series: np.ndarray, order: int, delay: int, draws: int, generator: torch.Generator, H: float, absent: int
 ) -> list[Null]:
-    """Shuffles by H, linear noise by H and by absent patterns, of one series."""
+    """Shuffles by H, then both kinds of linear noise by H and by absent patterns, of one series."""
     gaussian = ndtri((rankdata(series) - 0.5) / len(series))
     ordered = np.sort(series)
 
@@ -394,14 +400,24 @@ def _drawn_nulls(
     rows = max(1, AT_ONCE // len(series))
     for first in range(0, draws, rows):
         many = np.tile(series, (min(rows, draws - first), 1))
-        noise = phase_randomised(np.tile(gaussian, (len(many), 1)), generator=generator)
-        linear = np.empty_like(noise)
-        np.put_along_axis(linear, noise.argsort(axis=1), np.broadcast_to(ordered, noise.shape), axis=1)
-        found.append(np.concatenate([described(shuffled(many, generator=generator)), described(linear)]))
-    shuffle, _, by_entropy, by_absence = np.concatenate(found, axis=1)
-    linear_noise = "the series is a monotonic function of linear Gaussian noise"
+        linear = phase_randomised(many, generator=generator)
+        noise = phase_randomised(np.broadcast_to(gaussian, many.shape), generator=generator)
+        adjusted = np.empty_like(noise)
+        np.put_along_axis(adjusted, noise.argsort(axis=1), np.broadcast_to(ordered, noise.shape), axis=1)
+        shuffles = described(shuffled(many, generator=generator))
+        found.append(np.concatenate([shuffles[:1], described(linear), described(adjusted)]))
+    names = (
+        (SHUFFLED, "the order of the values does not matter"),
+        (LINEAR, "the series is linear Gaussian noise"),
+        (ADJUSTED, "the series is a monotonic function of linear Gaussian noise"),
+    )
     return [
-        Null(f"{SHUFFLED}: H", "the order of the values does not matter", "series", shuffle, H),
-        Null(f"{LINEAR}: H", linear_noise, "series", by_entropy, H),
-        Null(f"{LINEAR}: absent patterns", linear_noise, "series", by_absence, float(absent)),
+        Null(f"{name}: {what}", hypothesis, "series", drawn, value)
+        for (name, hypothesis), what, drawn, value in zip(
+            (names[0], names[1], names[1], names[2], names[2]),
+            ("H", "H", "absent patterns", "H", "absent patterns"),
+            np.concatenate(found, axis=1),
+            (H, H, float(absent), H, float(absent)),
+            strict=True,
+        )
     ]

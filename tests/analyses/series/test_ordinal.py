@@ -24,12 +24,13 @@ def logistic_orbit(r=4.0, steps=STEPS):
     return orbit(lambda x: r * x * (1 - x), 0.3, steps)
 
 
-def coloured(exponent, steps=STEPS):
-    """Gaussian noise of power f^-exponent."""
-    rng = np.random.default_rng(1)
+def coloured(exponent, steps=STEPS, seed=0):
+    """Gaussian noise of power f^-exponent and unit variance."""
+    rng = np.random.default_rng(seed)
     f = np.fft.rfftfreq(steps)[1:]
     spectrum = (rng.standard_normal(len(f)) + 1j * rng.standard_normal(len(f))) * f ** (-exponent / 2)
-    return np.fft.irfft(np.concatenate([[0], spectrum]), steps)
+    series = np.fft.irfft(np.concatenate([[0], spectrum]), steps)
+    return series / series.std()
 
 
 def specimens():
@@ -153,13 +154,20 @@ def test_nulls_are_beaten_by_chaos_not_by_noise_and_a_sine_is_linear():
     assert (found.linear_p[0] <= 0.05) and found.linear_p[1] > 0.05 and found.linear_p[2] > 0.05
     assert (found.shuffle_p[[0, 1, 2]] <= 0.05).all()  # pink noise has memory, which shuffling destroys
     assert found.absent_p[0] <= 0.05 < found.absent_p[1]
-    assert len(found.nulls) == 9 and "1 of 3 series unlike linear noise" in found.summary()
+    assert len(found.nulls) == 15 and "1 of 3 series unlike linear noise" in found.summary()
 
 
 def test_white_noise_beats_its_nulls_no_more_often_than_the_level():
     """60 series at level 0.05: more than 8 happens once in a thousand runs."""
     found = ordinal_patterns(np.random.default_rng(2).standard_normal((60, 300)), order=3)
     assert (found.shuffle_p <= 0.05).sum() <= 8 and (found.linear_p <= 0.05).sum() <= 8
+
+
+@pytest.mark.parametrize("series", [lambda s: coloured(2, 1024, s), lambda s: np.exp(2 * coloured(1, 1024, s))])
+def test_brown_noise_and_distorted_pink_noise_are_linear(series):
+    """40 each at level 0.05 or less: more than 6 happens once in a hundred. Either null alone fails one of the two."""
+    found = ordinal_patterns(np.stack([series(seed) for seed in range(40)]), order=4)
+    assert (found.linear_p <= 0.05).sum() <= 6
 
 
 def test_absence_bound_holds_in_white_noise():
