@@ -42,7 +42,8 @@ class Specimen:
 
 def interacting(width: int, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Frames at these sweeps of the automaton whose neighbours change places."""
-    cream, frames = _start(width), []
+    cream = _start(width)
+    frames: list[np.ndarray] = []
     for sweep in range(int(times[-1]) + 1):
         if sweep == times[len(frames)]:
             frames.append(cream.copy())
@@ -58,7 +59,8 @@ def interacting(width: int, times: np.ndarray, rng: np.random.Generator) -> np.n
 
 def walkers(width: int, times: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Frames at these sweeps of cream that walks by itself, turned back at the walls."""
-    places, frames = np.argwhere(_start(width)), []
+    places = np.argwhere(_start(width))
+    frames: list[np.ndarray] = []
     everyone = np.arange(len(places))
     for sweep in range(int(times[-1]) + 1):
         if sweep == times[len(frames)]:
@@ -95,13 +97,13 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
             )
             sentences.append(f"{kind}, width {width}, {name}. {found.summary()}.")
     sentences.append(
-        "Both automata have the same mean density at every sweep, since exclusion leaves the heat equation of the mean as it is; "
-        "they differ in fluctuations, p (1 - p) against p in a cell of mean p. Whatever the size takes from the spreading front "
-        "is therefore common to both, and walkers add flicker near the cuts of levels."
+        "Both automata have the same mean density at every sweep, since exclusion leaves the heat equation of the mean as it "
+        "is; they differ in fluctuations, p (1 - p) against p in a cell of mean p. What the size takes from the spreading "
+        "front is therefore common to both, and walkers add flicker near the cuts of levels."
     )
     sentences.append(
-        "Compressed sizes are some tens of bytes at these widths; what is claimed is counted above that of a constant frame. One "
-        "run a width: its spread over seeds is not shown."
+        "Compressed sizes are some tens of bytes at these widths; what is claimed is counted above that of a constant frame. "
+        "One run a width: its spread over seeds is not shown."
     )
     return tuple(sentences)
 
