@@ -25,6 +25,7 @@ slow: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.exact_fixed_points
 	$(BIN)/python -m benchmarks.almost_linear_fit
+	$(BIN)/python -m benchmarks.ordinal
 	$(BIN)/python -m benchmarks.fixed_points $(if $(PEER),--peer $(PEER))
 
 $(READY): pyproject.toml constraints.txt
