@@ -25,7 +25,11 @@ from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.maps.stated_spectrum import audit_spectrum as audit_spectrum
 from analyses.maps.windowed_products import windowed_products as windowed_products
+from analyses.series.complexity import compressed_complexity as compressed_complexity
+from analyses.series.complexity import lempel_ziv as lempel_ziv
+from analyses.series.complexity import sample_entropy as sample_entropy
 from analyses.series.divergence import divergence_rate as divergence_rate
+from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
 from analyses.series.zero_one import zero_one_test as zero_one_test
 from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing
 from analyses.symbols.almost_linear_fit import fit_almost_linear as fit_almost_linear
