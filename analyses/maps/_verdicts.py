@@ -190,7 +190,11 @@ def checks_of(run: Run, group: int, exponents: np.ndarray, errors: np.ndarray) -
     moving = period > 1 or (period == 0 and not run.resting[members].all())
     if moving and (len(exponents) == dynamics.dim or exponents[-1] <= doubt[-1]):
         nearest = int(np.abs(exponents).argmin())
-        tolerance = float(doubt[nearest]) + abs(slowing)
+        whole = run.lengths == run.lengths[0]
+        own = run.growth[whole][:, members][..., _descending(run.growth[:, members])][..., nearest] / run.lengths[0]
+        half = max(1, len(own) // 2)
+        moved = abs(float(own[:half].mean() - own[-half:].mean()))  # a frame that is still settling
+        tolerance = float(doubt[nearest]) + abs(slowing) + moved
         checks.append(Check(f"zero exponent of a flow, {name}", 0.0, float(exponents[nearest]), tolerance))
     return [check for check in checks if math.isfinite(check.tolerance)]  # no error or no flow, no check
 

@@ -84,8 +84,9 @@ class LyapunovSpectrum(Result):
         For each attractor. With all directions: their sum is the mean of ln |det J|, and, where the map's coordinates lie in
         ``layers``, they are the union of the layers' own exponents (in the worst direction, at three standard errors and how
         far the difference moves between the halves of the run). On an autonomous flow, off every equilibrium, where the
-        directions reach down to zero: the exponent nearest to zero is zero to three standard errors and
-        ln(|v_end| / |v_start|) / time, the growth of the velocity, which the flow carries along.
+        directions reach down to zero: the exponent nearest to zero is zero to three standard errors, how
+        far it moves between the halves of the run, and ln(|v_end| / |v_start|) / time, the growth of the velocity, which the
+        flow carries along.
     """
 
     exponents: Float[np.ndarray, "attractors directions"]

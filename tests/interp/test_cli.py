@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+import case_studies
 from interp._version import __version__
 from interp.cli import main
 
@@ -98,7 +99,7 @@ def test_bad_input_is_one_clear_line_and_exit_2(run, weights, words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("reproduce nothing", "no case study 'nothing'; there are flip_flop_memory"),
+        ("reproduce nothing", "no case study 'nothing'; there are chaotic_systems"),
         ("reproduce flip_flop_memory --scale huge", "no scale 'huge'; there are tiny, quick, full"),
         ("report", "Missing argument"),
         ("report gru.pt --seed many", "Invalid value for '--seed'"),
@@ -191,7 +192,8 @@ def test_our_own_faults_are_exit_1_and_interruptions_130(run, weights, monkeypat
 
 def test_cases_and_version(run):
     code, out, _ = run("cases")
-    assert code == 0 and out == "flip_flop_memory\tThree-bit flip-flop: is the memory a fixed point?\n"
+    assert code == 0 and "flip_flop_memory\tThree-bit flip-flop: is the memory a fixed point?\n" in out
+    assert [line.split("\t")[0] for line in out.splitlines()] == list(case_studies.names())
     assert "Sussillo" in json.loads(run("cases", "--json")[1])["flip_flop_memory"]["citation"]
     assert run("--version")[:2] == (0, f"interp-dynamics {__version__}\n")
 
