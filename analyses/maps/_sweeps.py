@@ -8,12 +8,13 @@ slopes since the last orthonormalisation, whose determinant is taken by LU.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from hooks.dynamics import Dynamics, digest
 from hooks.tangent import pushed
@@ -21,6 +22,8 @@ from hooks.tangent import pushed
 TAIL = 256  # states kept of the last half of each run, evenly spaced, to tell attractors apart
 LAST = 128  # last states, for the period
 BLOCKS = 32  # of which means are taken for the standard error
+WIDEST_RING = 1024  # coordinates; of wider states the rings hold a sketch, lest they be most of the memory
+SKETCH = 256  # sums over random signs: distances to 1 / sqrt(SKETCH), 6 %, and what repeats still repeats
 WIDEST_DETERMINANT = 64  # the sum rule carries as many tangents again; wider maps go without
 PARTED = 1e4  # ratio of the longest to the shortest tangent at which the frame is orthonormalised: costs four digits of sixteen
 STEEPEST = 200.0  # ln of a tangent's length at which it is orthonormalised: far from overflow, at 709
@@ -43,8 +46,8 @@ class Sweep:
     grown: Tensor  # (frames, starts, directions) growth in the open block up to the last orthonormalisation
     blocks: Tensor  # (blocks, frames, starts, directions) growth summed within each block
     log_det: Tensor  # (starts,)
-    tail: Tensor  # (starts, tail, dim), a ring of every (steps / 2 tail)-th state
-    last: Tensor  # (starts, last, dim), a ring
+    tail: Tensor  # (starts, tail, dim or sketch), a ring of every (steps / 2 tail)-th state
+    last: Tensor  # (starts, last, dim or sketch), a ring
     reach: Tensor  # (2, 3, starts), largest and smallest largest coordinate in the second, third and last quarter of the run
     speed: Tensor  # (starts,) length of the first step after the burn-in
     longest: int  # steps between orthonormalisations that the fastest passage so far allows
@@ -87,7 +90,7 @@ def sweeps(
     blocks, tail, last, reach = begin.blocks, begin.tail, begin.last, begin.reach
     longest, interval, since = begin.longest, begin.interval, begin.since
     k, length, stride = blocks.shape[3], block_length(steps), stride_length(steps)
-    outside = _outside_layers(dynamics, k, frame)
+    outside, sketch = _outside_layers(dynamics, k, frame), _sketching(states)
     first = None if driving is None else driving[..., 0, :]
     push = pushed(dynamics, states, frame, first, steps=burn_in + steps)
     for step in range(begin.step, burn_in + steps):
@@ -99,9 +102,9 @@ def sweeps(
         if outside is not None:
             frame = frame.masked_fill(outside, 0.0)
         taken, since = step + 1 - burn_in, since + 1
-        last[:, step % LAST] = states
+        last[:, step % LAST] = kept = sketch(states)
         if step % stride == 0:
-            tail[:, step // stride % TAIL] = states
+            tail[:, step // stride % TAIL] = kept
         if taken == 1:
             speed = (states - before).norm(dim=1)
         if since >= interval or taken % length == 0 or 4 * taken % steps < 4:  # the end of a block, of a quarter
@@ -130,11 +133,11 @@ def beginning(dynamics: Dynamics, states: Tensor, k: int, settings: str) -> Swee
     full = k == dim and dim <= WIDEST_DETERMINANT
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(starts, dim, k, generator=generator, dtype=torch.float64).to(states)
-    product = torch.eye(dim).to(states).expand(starts, dim, dim)
-    frame = torch.cat([directions] * frames + [product] * full, 2)
+    product = [torch.eye(dim).to(states).expand(starts, dim, dim)] if full else []
+    frame = torch.cat([directions] * frames + product, 2)
     outside = _outside_layers(dynamics, k, frame)
     frame = frame if outside is None else frame.masked_fill(outside, 0.0)
-    grown = states.new_zeros(frames, starts, k)
+    grown, kept = states.new_zeros(frames, starts, k), _sketching(states)(states)
     return Sweep(
         settings=settings,
         step=0,
@@ -143,8 +146,8 @@ def beginning(dynamics: Dynamics, states: Tensor, k: int, settings: str) -> Swee
         grown=grown,
         blocks=states.new_zeros(BLOCKS, frames, starts, k),
         log_det=states.new_zeros(starts),
-        tail=states[:, None].repeat(1, TAIL, 1),
-        last=states[:, None].repeat(1, LAST, 1),
+        tail=kept[:, None].repeat(1, TAIL, 1),
+        last=kept[:, None].repeat(1, LAST, 1),
         reach=torch.stack([states.new_zeros(3, starts), states.new_full((3, starts), float("inf"))]),
         speed=states.new_zeros(starts),
         longest=LONGEST,
@@ -214,6 +217,15 @@ def _allowed(logs: Tensor, since: int) -> int:
     if not math.isfinite(parting + steep):
         return 1
     return min(LONGEST, max(1, int(min(math.log(PARTED) / max(parting, 1e-9), STEEPEST / max(steep, 1e-9)))))
+
+
+def _sketching(states: Tensor) -> Callable[[Tensor], Tensor]:
+    """What the rings hold of states (starts, dim): themselves, or a count sketch (Charikar, Chen, Farach-Colton, 2002)."""
+    dim = states.shape[1]
+    if dim <= WIDEST_RING:
+        return lambda now: now
+    signs = 2 * torch.randint(2, (dim,), generator=torch.Generator().manual_seed(0)).to(states) - 1
+    return lambda now: pad(now * signs, (0, -dim % SKETCH)).unflatten(1, (-1, SKETCH)).sum(1)
 
 
 def _outside_layers(dynamics: Dynamics, k: int, frame: Tensor) -> Tensor | None:

@@ -173,3 +173,15 @@ def test_cholesky_qr_leaves_hard_frames_to_householder():
     kept = [0, 1, 2, 4]
     assert (Q[kept].mT @ Q[kept] - torch.eye(3, dtype=torch.float64)).abs().max() < 1e-14
     assert (R[2].diagonal().abs() == 0).any()
+
+
+def test_wide_states_are_told_apart_by_a_sketch():
+    """x' = tanh(2x) in 2000 coordinates from two opposite corners, and x' = -x, which repeats after two steps."""
+    corners = torch.ones(2, 2000, dtype=torch.float64) * torch.tensor([[1.0], [-1.0]])
+    apart = Dynamics(lambda x, _: torch.tanh(2 * x), dim=2000)
+    found = lyapunov_spectrum(apart, corners, steps=100, burn_in=50, directions=1)
+    assert found.attractor.tolist() == [0, 1] and found.verdicts == ("stable fixed point",) * 2
+    slope = 2 * (1 - 0.9575040240772687**2)  # at the root of x = tanh(2x)
+    assert found.exponents[:, 0] == pytest.approx(np.log(slope), abs=1e-9)
+    turned = lyapunov_spectrum(Dynamics(lambda x, _: -x, dim=2000), corners[:1], steps=100, directions=1)
+    assert turned.verdicts == ("neutral cycle of period 2",)
