@@ -118,11 +118,18 @@ def _almost_linear(short: dict[str, Tensor], source: str, choices: Mapping[str, 
     if A.ndim == 1 and not 0 <= relu <= len(A):
         raise LoadError(f"{source}: relu={relu}, but there are {len(A)} units")
     notes = _unread(short, {"A", "W", "h", "B", *START_NAMES})
-    if B is not None and B.ndim == 2 and B.shape[1] != len(W) == len(B):
-        notes = (f"The transpose of B {tuple(B.shape)} was taken as observation.", *notes)
-        B = B.mT
+    outputs = 0
+    if B is not None:
+        if B.ndim != 2 or B.shape[1] != len(A) or len(B) > len(A):
+            raise LoadError(f"{source}: B is (observed, {len(A)}), but {tuple(B.shape)} came")
+        # the authors' files: B takes an observation to a first state, and units 1 to N are read out
+        outputs = len(B)
+        notes = (
+            f"B was read as the map from an observation to a first state; the first {outputs} units are read out.",
+            *notes,
+        )
     start, more = initial_state(short, A.numel())
-    return Found(PiecewiseLinear(A, W, h, relu, B=B), None, (*more, *notes), start)
+    return Found(PiecewiseLinear(A, W, h, relu, outputs), None, (*more, *notes), start)
 
 
 def _leaky(short: dict[str, Tensor], source: str, choices: Mapping[str, Any]) -> Found:

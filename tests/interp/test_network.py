@@ -124,10 +124,12 @@ def test_almost_linear_rnn_asks_for_its_rectified_units():
     assert (dynamics(z) - (0.5 * z + rectified @ weights["W"].T + weights["h"])).abs().max() < 1e-14
     matrix = {**weights, "A": torch.diag(weights["A"])}
     assert torch.equal(load(matrix, relu=2).dynamics()(z), dynamics(z))
-    assert torch.equal(dynamics.readout(z), z @ weights["B"].T)
-    turned = load({**weights, "B": weights["B"].T}, relu=2)
-    assert torch.equal(turned.dynamics().readout(z), z @ weights["B"].T) and "transpose of B (4, 2)" in turned.notes[0]
-    assert load({**weights, "C": some(4, 1)}, relu=2).notes == ("Not read: C (4, 1).",)
+    # Brenner et al.'s code: z1 = x1 B, and the observation is the identity on the first units
+    assert torch.equal(dynamics.readout(z), z[:, :2])
+    assert "the first 2 units are read out" in load(weights, relu=2).notes[0]
+    with pytest.raises(LoadError, match=r"B is \(observed, 4\), but \(4, 2\) came"):
+        load({**weights, "B": weights["B"].T}, relu=2)
+    assert load({**weights, "C": some(4, 1)}, relu=2).notes[-1] == "Not read: C (4, 1)."
     with pytest.raises(LoadError, match="A is a full matrix"):
         load({**weights, "A": some(4, 4)}, relu=2)
 
