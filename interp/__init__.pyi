@@ -36,6 +36,8 @@ from analyses.symbols.almost_linear_fit import fit_almost_linear as fit_almost_l
 from analyses.symbols.exact_cycles import exact_cycles as exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
 from analyses.symbols.region_table import region_table as region_table
+from analyses.symbols.regions import regions as regions
+from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
 from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
