@@ -1,8 +1,8 @@
 """Almost-linear RNNs of Lorenz63: do two rectified units give three regions, a wing, a centre and a wing?
 
-Brenner, Hemmer, Monfared and Durstewitz (NeurIPS 2024) train z' = A z + W phi(z) + h with 20 units, the last two rectified, and
-read the visited linear regions as symbols. Ten runs of their recipe (100 000 updates each, one batch; beside models of one and
-three rectified units for the first 13 750) were trained on an own integration, standardised. Their best checkpoints by Dstsp are
+Brenner, Hemmer, Monfared and Durstewitz (NeurIPS 2024) train z' = A z + W phi(z) + h with 20 units, the last two rectified,
+and read the visited linear regions as symbols. Ten runs of their recipe (100 000 updates each, one batch; beside models of one
+and three rectified units for the first 13 750) were trained on an own integration, standardised. Their best checkpoints by Dstsp are
 shipped and analysed at the smaller scales; "full" trains ten anew.
 """
 
