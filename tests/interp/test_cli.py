@@ -99,7 +99,7 @@ def test_bad_input_is_one_clear_line_and_exit_2(run, weights, words, message):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("reproduce nothing", "no case study 'nothing'; there are chaotic_systems"),
+        ("reproduce nothing", f"no case study 'nothing'; there are {', '.join(case_studies.names())}"),
         ("reproduce flip_flop_memory --scale huge", "no scale 'huge'; there are tiny, quick, full"),
         ("report", "Missing argument"),
         ("report gru.pt --seed many", "Invalid value for '--seed'"),
