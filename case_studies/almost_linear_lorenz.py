@@ -2,8 +2,8 @@
 
 Brenner, Hemmer, Monfared and Durstewitz (NeurIPS 2024) train z' = A z + W phi(z) + h with 20 units, the last two rectified,
 and read the visited linear regions as symbols. Ten runs of their recipe (100 000 updates each, one batch; beside models of one
-and three rectified units for the first 13 750) were trained on an own integration, standardised. Their best checkpoints by Dstsp are
-shipped and analysed at the smaller scales; "full" trains ten anew.
+and three rectified units for the first 13 750) were trained on an own integration, standardised. Their best checkpoints by
+Dstsp are shipped and analysed at the smaller scales; "full" trains ten anew.
 """
 
 from __future__ import annotations
