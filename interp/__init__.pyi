@@ -37,6 +37,7 @@ from analyses.symbols.exact_cycles import exact_cycles as exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
 from analyses.symbols.region_table import region_table as region_table
 from analyses.symbols.regions import regions as regions
+from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
 from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
@@ -48,6 +49,7 @@ from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
 from hooks.families.closed_loop import closed_loop as closed_loop
 from hooks.families.controlled import controlled_flow as controlled_flow
+from hooks.families.dynamix import dynamix as dynamix
 from hooks.families.flow import adaptive as adaptive
 from hooks.families.flow import flow as flow
 from hooks.families.foreign import foreign as foreign

@@ -6,6 +6,7 @@ exact_cycles           every cycle of a piecewise-linear map up to a period, by 
 exact_fixed_points     every fixed point of a piecewise-linear map, and a proof that there is no other
 region_table           what each linear region does: share of time, fixed point, eigenvalues
 regions                the linear regions visited: occupancy, coverage, dwell times, jumps
+swap_test              whether classes of states mean something to the network itself: states exchanged within and across them
 symbolic_graph         which region leads to which, with intervals; GraphML, DOT and JSON text
 word_search            cycles of longer words, searched from drawn words or recorded states
 =====================  ====================================================================

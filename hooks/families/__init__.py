@@ -2,6 +2,7 @@
 
 from hooks.families.closed_loop import closed_loop
 from hooks.families.controlled import controlled_flow
+from hooks.families.dynamix import dynamix
 from hooks.families.flow import adaptive, flow
 from hooks.families.foreign import foreign, from_jax
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
@@ -23,6 +24,7 @@ __all__ = [
     "closed_loop",
     "controlled_flow",
     "dale",
+    "dynamix",
     "flow",
     "foreign",
     "from_jax",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hooks.dynamics import Dynamics
 from hooks.errors import LoadError
 from hooks.families.closed_form import closed_form
+from hooks.families.dynamix import dynamix
 from hooks.families.flow import chained
 from hooks.families.leaky_rate import LeakyRate
 from hooks.families.liquid import LiquidTimeConstant
@@ -38,6 +39,9 @@ def _family(weights: dict[str, Tensor | str | int]) -> Dynamics:
         return LeakyRate(**given).dynamics()
     if family == "almost linear":
         return PiecewiseLinear(**{**given, "relu": int(given["relu"]), "outputs": int(given["outputs"])}).dynamics()
+    if family == "dynamix":
+        context, relu = given.pop("context"), int(given.pop("relu"))
+        return dynamix(given, context, relu=relu, noisy="noise" in given)
     if family == "flow":
         return chained(given)
     if family == "liquid time constant":

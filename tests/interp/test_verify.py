@@ -17,11 +17,12 @@ from analyses.symbols.exact_cycles import exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError, LoadError
-from hooks.families import LeakyRate, PiecewiseLinear, flow, rebuilt, recurrent
+from hooks.families import LeakyRate, PiecewiseLinear, dynamix, flow, rebuilt, recurrent
 from interp.journal import Journal
 from interp.maps import read_maps
 from interp.page import Report
 from interp.verify import verified
+from tests.hooks.families.test_dynamix import CONTEXT, RELU, parameters
 from tests.hooks.families.test_liquid import closed, network
 
 
@@ -155,6 +156,7 @@ def test_a_report_without_maps_or_with_broken_ones_is_refused(tmp_path):
         lambda: flow(nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 3)), 3, dt=0.1, substeps=2),
         lambda: network().dynamics(dt=0.3),
         lambda: closed(cells=2, common=2),
+        lambda: dynamix(parameters(), CONTEXT, relu=RELU),
     ],
 )
 def test_every_family_is_rebuilt_to_the_bit(make, tmp_path):
