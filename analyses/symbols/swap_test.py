@@ -9,8 +9,8 @@ mean square, over the steps, of what it changes in the readout. Two states of on
 never a pair. The statistic is the share 1 - within / across of the mean effects, against three nulls drawn over the same K x K
 effects. Nearby states are alike anyway, so beside random partitions of equal sizes there are compact ones (each state assigned
 to one of as many random states, at the least sum of squared distances), and the share again for across swaps reweighted to the
-distances of the within ones. A compact partition may find the very classes, so what counts is how many do better. Where classes
-lie too far apart for equal distances, effects per distance are compared, which a linear map has alike.
+distances of the within ones. A compact partition may find the very classes, so what counts is how many do better. Classes may
+lie too far apart for equal distances, so effects per distance are compared too, which a linear map has alike.
 
 Takes a map, a Trajectory and a class for each state; costs K^2 runs of ``horizon`` steps, and K^3 for each compact partition.
 """
@@ -39,9 +39,7 @@ if TYPE_CHECKING:
 BINS = 50  # of distance, with as many within swaps in each
 NUMBERS = 1 << 22  # held at once
 TINY = 1e-300
-COMPARED = (
-    0.2  # of the within swaps: with fewer that have across ones at like distance, effects per distance are compared
-)
+COMPARED = 0.2  # of the within swaps: with fewer that have across ones at like distance, nothing is read from these
 MARGIN = (
     0.05  # least share at equal distance: on linear maps, where distance is all, the bins' widths alone left up to 0.01
 )
@@ -101,10 +99,18 @@ class SwapTest(Result):
         return 1 - self.within / self.across if self.across else np.nan
 
     @property
+    def compared(self) -> np.ndarray:
+        """(classes, classes) bool: different classes, with swaps between them, either way, and within both."""
+        known = np.isfinite(self.effects + self.effects.T)
+        own = np.diag(known)
+        return known & own[:, None] & own & ~np.eye(len(own), dtype=bool)
+
+    @property
     def told_apart(self) -> np.ndarray:
         """(classes, classes) bool: swaps between the two, either way, do more than twice what swaps within either do."""
         own = np.diag(self.effects)
-        return np.minimum(self.effects, self.effects.T) > APART * np.maximum(own[:, None], own[None, :])
+        least = np.minimum(self.effects, self.effects.T)
+        return self.compared & (least > APART * np.maximum(own[:, None], own[None, :]))
 
     @property
     def bettered(self) -> float:
@@ -112,21 +118,24 @@ class SwapTest(Result):
         return float((self.nulls[1].draws > self.nulls[1].observed + 1e-9).mean()) if self.nulls else np.nan
 
     @property
-    def confirmed(self) -> bool:
-        """Whether random partitions are beaten, at most 5 % of the compact ones do better, and the class matters at equal
-        distance too; where less than a fifth of the within swaps have across ones at like distance, whether across swaps have
-        twice the effect per distance."""
-        if not self.nulls:
+    def interchangeable(self) -> bool:
+        """Whether states of a class can stand for each other, beyond being near: random partitions are beaten, at most 5 % of
+        the compact ones do better, and across swaps do more at equal distance (where a fifth of the within swaps have such
+        ones) or twice as much per distance."""
+        if not self.nulls or not self.nulls[0].beaten or self.share <= 0 or self.bettered > 0.05:
             return False
-        if self.matched >= COMPARED:
-            beyond = all(null.beaten and null.observed >= MARGIN for null in self.nulls[2:])
-        else:
-            beyond = self.across * self.moved_within > APART * self.within * self.moved_across
-        return beyond and self.nulls[0].beaten and self.share > 0 and self.bettered <= 0.05
+        equal = self.nulls[2:] if self.matched >= COMPARED else ()
+        at_equal_distance = any(null.beaten and null.observed >= MARGIN for null in equal)
+        return at_equal_distance or self.across * self.moved_within > APART * self.within * self.moved_across
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the network itself has these classes: interchangeable within, and every pair that was compared told apart."""
+        return self.interchangeable and bool((self.told_apart == self.compared).all())
 
     def summary(self) -> str:
         """How many pairs of classes are told apart, the effects beside their nulls, and the verdict."""
-        pairs = len(self.classes) * (len(self.classes) - 1) // 2
+        pairs = int(self.compared.sum()) // 2
         text = (
             f"{int(self.told_apart.sum()) // 2} of {counted(pairs, 'pair')} of classes are told apart; over {self.horizon} "
             f"steps a swap within a class changes the readout by {self.within:.3g}, across classes by {self.across:.3g}"
@@ -140,17 +149,20 @@ class SwapTest(Result):
             f", so the class holds {self.share:.3g} of the effect (random partitions: {random.draws.max():.2g} at most, "
             f"p = {random.p:.2g}; compact ones: median {np.median(compact.draws):.2g}, {self.bettered:.0%} of them do better)"
         )
+        gains = self.within / max(self.moved_within, TINY), self.across / max(self.moved_across, TINY)
+        text += f"; per distance moved {gains[0]:.2g} against {gains[1]:.2g}"
         if self.matched >= COMPARED:
-            text += f"; at like distance, which {self.matched:.0%} of the within swaps share with across ones, "
+            text += f", and at like distance, which {self.matched:.0%} of the within swaps share with across ones, "
             text += f"{self.matched_within:.3g} against {self.matched_across:.3g}"
             text += "".join(f" (p = {null.p:.2g})" for null in self.nulls[2:])
         else:
-            gains = self.within / max(self.moved_within, TINY), self.across / max(self.moved_across, TINY)
-            text += f"; across swaps are not as near as within ones; per distance moved {gains[0]:.2g} against {gains[1]:.2g}"
-        verdict = (
-            "the network itself has these classes" if self.confirmed else "not shown to be the network's own classes"
+            text += "; across swaps are not as near as within ones"
+        if self.confirmed:
+            return f"{text}: the network itself has these classes"
+        finer = self.interchangeable
+        return (
+            f"{text}: {'finer than the classes of the network' if finer else 'not shown to be classes of the network'}"
         )
-        return f"{text}: {verdict}"
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Mean effect by the classes of recipient and donor."""

@@ -88,6 +88,7 @@ def test_a_class_that_holds_two_memories_and_two_classes_of_one_are_told():
     assert merged.effects[2, 2] > 10 * merged.effects[0, 0]
     split = swap_test(bits(), trajectory, 2 * corners + np.arange(41) % 2)
     assert not split.told_apart[::2, 1::2].diagonal().any() and split.told_apart[0, 2:].all()
+    assert not split.confirmed
 
 
 @pytest.mark.parametrize(("dim", "parts"), [(1, 2), (2, 4), (3, 8), (8, 4)])
