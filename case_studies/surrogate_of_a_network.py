@@ -161,7 +161,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     visited = journal.note(REGIONS, regions, orbits, network=network)
     graph = journal.note("best surrogate: graph", symbolic_graph, visited)
 
-    options = {"states": specimen.states, "partitions": specimen.partitions}
+    options: dict[str, Any] = {"states": specimen.states, "partitions": specimen.partitions}
     named = _memories(made, best, specimen.task.states)
     sinks = journal.note(SINKS, swap_test, dynamics, specimen.task, named, **options)
     codes = _codes(network, made.starts(best, specimen.task.states.reshape(-1, UNITS)))
@@ -174,9 +174,10 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     stable = [f"{P}: {max(points[run].stable.sum() for run in points if made.relu[run] == P)}" for P in NUMBERS]
     gap, between = _gap(found, made.hidden(own))
     ends = np.unique(visited.symbols[:, -1])
+    rests = len(points[best].points)
     return (
         f"{_answer(sinks, from_own, own)} The best surrogate, by its error {HELD} steps into relaxations that it was not "
-        f"fitted to, has {made.relu[best]} rectified units, {len(points[best].points)} fixed points, {len(own)} of them stable; "
+        f"fitted to, has {made.relu[best]} rectified units, {rests} fixed points, {len(own)} of them stable; "
         f"a memory of the GRU is at most {gap:.2g} from one, and {between:.2g} at least from another memory.",
         f"From {len(rest.states)} starts its orbits visit {len(visited.labels)} regions with {len(graph.sources)} edges, and "
         f"end in {len(ends)} of them.",
