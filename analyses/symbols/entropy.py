@@ -4,10 +4,10 @@ Method: block entropies H(k) of words of k symbols with the Miller-Madow correct
 1), which fall to the entropy rate as k grows (Shannon). A length is trusted while its words are seen 20 times each on average
 and the share of windows whose word is seen once, which estimates the probability of words not seen (Good, Biometrika 40, 237
 (1953)), is below 1 % of h: on Markov chains h comes out too low by about that share in nats. The rate is h of the longest word
-trusted. It comes from above, so how h(k) converges is part of the answer. A second opinion comes from match lengths: L(i) is
-the length of the shortest word beginning at i that begins nowhere before, and h = 1 / mean(L(i) / log i) (Kontoyiannis,
-Algoet, Suhov, Wyner, IEEE Trans. Inf. Theory 44, 1319 (1998), increasing window); its error falls only as 1 / log of the
-length, and at 10^4 symbols it lies up to a tenth below.
+trusted. It comes from above, so how h(k) converges is part of the answer; where words are shorter than a mean stay it has not.
+A second opinion comes from match lengths: L(i) is the length of the shortest word beginning at i that begins nowhere before,
+and h = 1 / mean(L(i) / log i) (Kontoyiannis, Algoet, Suhov, Wyner, IEEE Trans. Inf. Theory 44, 1319 (1998), increasing
+window); its error falls only as 1 / log of the length, and at 10^4 symbols it lies up to a tenth below.
 
 What a symbol is decides what the rate means: of steps, it counts how long stays are; of ``jump_coded`` regions, only where
 they lead; of regions ``read_at`` turns, it is a rate per turn. The log of the spectral radius of the graph of seen transitions
@@ -55,6 +55,8 @@ class EntropyRate(Result):
         Symbols of the longest word trusted; 0 when there is none.
     rate, standard_error
         h at that length, per symbol, and its error from batches of the surprisals; NaN when no word is trusted.
+    mean_stay
+        Symbols from one change to the next, over whole stays, 1 without any: shorter words do not see where a stay ends.
     match_rate
         Per symbol from match lengths; NaN below 100 symbols.
     per_step
@@ -62,7 +64,8 @@ class EntropyRate(Result):
     coding
         What a symbol is: "steps", "jumps" or "turns".
     outcome
-        CONVERGED when h falls by less than 5 % (or four standard errors) from half the trusted word to the whole;
+        CONVERGED when the trusted word is longer than a mean stay, and h falls by less than 5 % (or four standard errors) from
+        half of it to the whole;
         TOO_SHORT when words ran out of data before; OUT_OF_STEPS when they ran out of ``longest``.
     nulls
         The rate after shuffling: the symbols, or of jumps the order beyond the next one.
@@ -77,6 +80,7 @@ class EntropyRate(Result):
     trusted: int
     rate: float
     standard_error: float
+    mean_stay: float
     match_rate: float
     per_step: float
     coding: str
@@ -93,11 +97,18 @@ class EntropyRate(Result):
         text += "" if self.coding == "steps" else f" ({self.per_step:.4g} per recorded step)"
         text += f", {self.match_rate:.4g} by match lengths"
         if self.outcome is not Outcome.CONVERGED:
-            text += f"; still falling with longer words ({self.outcome.value})"
+            short = self.trusted <= self.mean_stay
+            why = (
+                f"words no longer than a stay of {self.mean_stay:.3g}, no rate yet"
+                if short
+                else "still falling with longer words"
+            )
+            text += f"; {why} ({self.outcome.value})"
         if self.coding == "jumps":
             text += "; how long stays last is not counted"
         for null in self.nulls:
-            text += f"; {null.name}: {np.median(null.draws):.4g}{'' if null.beaten else ', no different'}"
+            verdict = "" if null.beaten else ", no different" if len(null.draws) >= 19 else ", too few draws to tell"
+            text += f"; {null.name}: {np.median(null.draws):.4g}{verdict}"
         return text
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -149,14 +160,15 @@ def entropy_rate(
     if not trusted:
         return EntropyRate(
             block_entropies=H, conditional_entropies=h, words=words, windows=windows, trusted=0, rate=np.nan,
-            standard_error=np.nan, match_rate=match, per_step=np.nan, coding=coded.coding, outcome=Outcome.TOO_SHORT,
-            nulls=(), checks=(),
+            standard_error=np.nan, mean_stay=_mean_stay(coded), match_rate=match, per_step=np.nan, coding=coded.coding,
+            outcome=Outcome.TOO_SHORT, nulls=(), checks=(),
         )  # fmt: skip
 
     rate, error = float(h[trusted - 1]), _standard_error(every[:trusted])
     # windows lost at the ends of runs change h by about 1 / windows
     room = 4 * float(np.nan_to_num(error)) + 10 / int(windows[trusted - 1])
-    settled = trusted > 1 and h[(trusted - 1) // 2] - rate <= max(FALL * rate, room)
+    stay = _mean_stay(coded)
+    settled = trusted > stay and h[(trusted - 1) // 2] - rate <= max(FALL * rate, room)
     cut = Outcome.OUT_OF_STEPS if trusted == longest else Outcome.TOO_SHORT
     jumps = coded.coding == "jumps"
     name, hypothesis = ("order of jumps shuffled", "the next jump depends on the region alone") if jumps else (
@@ -174,6 +186,7 @@ def entropy_rate(
         trusted=trusted,
         rate=rate,
         standard_error=error,
+        mean_stay=stay,
         match_rate=match,
         per_step=rate * len(symbols.symbols) / coded.duration,
         coding=coded.coding,
@@ -195,6 +208,12 @@ def _blocks(symbols: Sequence, longest: int) -> tuple[list[np.ndarray], np.ndarr
             break
         trusted += 1
     return every, np.array(H[1:]), np.diff(H), trusted
+
+
+def _mean_stay(coded: Regions) -> float:
+    """Of the stays that the record does not cut."""
+    whole = coded.dwell_steps[~coded.dwell_censored]
+    return float(whole.mean()) if len(whole) else 1.0
 
 
 def _standard_error(every: list[np.ndarray]) -> float:

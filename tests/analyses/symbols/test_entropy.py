@@ -5,6 +5,7 @@ from analyses.result import Outcome
 from analyses.symbols._sequences import sequence
 from analyses.symbols.entropy import EntropyRate, _match_rate, entropy_rate
 from analyses.symbols.regions import regions
+from case_studies._systems import SYSTEMS
 from hooks.dynamics import rollout
 from hooks.errors import InputError
 from tests.analyses.symbols.shifts import CHAIN, GOLDEN, chain, coin, even, golden, stationary
@@ -61,6 +62,28 @@ def test_a_coin_held_for_five_steps_says_ln_2_a_turn():
     by_steps = entropy_rate(visited, draws=0, longest=12)
     # words of steps see the holding only in part, so they lie above ln 2 / 5, and their h never rises
     assert by_steps.rate > np.log(2) / 5 - 4 * by_steps.standard_error and by_steps.checks[0].passed
+
+
+def test_words_shorter_than_a_stay_are_no_rate():
+    """Stays of 40 steps, a coin after each: h of words of 12 falls slowly, and is more than twice too high."""
+    found = entropy_rate(regions(np.repeat(coin(3000), 40)), draws=0, longest=12)
+    assert found.rate > 2 * np.log(2) / 40 and found.outcome is Outcome.OUT_OF_STEPS
+    assert found.mean_stay == pytest.approx(80, rel=0.05) and "words no longer than a stay of" in found.summary()
+
+
+def test_lorenz_says_left_and_right_at_the_rate_of_its_exponent():
+    """Pesin: 0.906 nats per unit of time x 0.751 units a turn = 0.680; the symbol is the sign of x where z is greatest."""
+    lorenz = SYSTEMS["Lorenz63"]
+    orbit = rollout(
+        lorenz.make(dt=0.01), np.random.default_rng(0).normal(0, 1, (64, 3)), steps=12000, burn_in=2000
+    ).states
+    x, z = orbit[..., 0], orbit[..., 2]
+    turns = np.zeros(x.shape, dtype=bool)
+    turns[:, 1:-1] = (z[:, 1:-1] > z[:, :-2]) & (z[:, 1:-1] >= z[:, 2:])
+    found = entropy_rate(regions((x > 0).astype(np.int64)).read_at(turns), draws=0)
+    assert turns.size / turns.sum() == pytest.approx(75.1, rel=0.01)
+    # h of the trusted word is from above, and low by 1 % at most: 3 % and four standard errors
+    assert found.rate == pytest.approx(0.680, abs=0.03 * 0.680 + 4 * found.standard_error)
 
 
 def test_maps_whose_entropy_is_their_exponent():
