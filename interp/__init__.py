@@ -55,6 +55,7 @@ _WHERE = {
     "loss_slices": "analyses.maps.loss_slices",
     "lyapunov_spectrum": "analyses.maps.lyapunov",
     "markov_order": "analyses.symbols.markov_order",
+    "mfdfa": "analyses.series.multifractal",
     "minimal_kicks": "analyses.maps.kicks",
     "ordinal_patterns": "analyses.series.ordinal",
     "plane_basins": "analyses.maps.basins",

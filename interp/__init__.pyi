@@ -29,6 +29,7 @@ from analyses.series.complexity import compressed_complexity as compressed_compl
 from analyses.series.complexity import lempel_ziv as lempel_ziv
 from analyses.series.complexity import sample_entropy as sample_entropy
 from analyses.series.divergence import divergence_rate as divergence_rate
+from analyses.series.multifractal import mfdfa as mfdfa
 from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
 from analyses.series.zero_one import zero_one_test as zero_one_test
 from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing

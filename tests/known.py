@@ -1,5 +1,6 @@
 """Systems with known answers, written out here and never imported from the code under test."""
 
+import numpy as np
 import torch
 
 from hooks.dynamics import Dynamics
@@ -129,3 +130,34 @@ def descent(hessian: object, rate: float, momentum: float = 0.0) -> Dynamics:
         return torch.cat([w + velocity, velocity], dim=1)
 
     return Dynamics(step, dim=len(H) * (2 if momentum else 1), name="descent", clock="update")
+
+
+def fractional_noise(H: float, rows: int, steps: int, seed: int = 0) -> np.ndarray:
+    """Fractional Gaussian noise of variance 1, exact, by circulant embedding (Davies and Harte, Biometrika 74, 95, 1987)."""
+    k = np.arange(steps + 1.0)
+    covariance = ((k + 1) ** (2 * H) - 2 * k ** (2 * H) + np.abs(k - 1) ** (2 * H)) / 2
+    eigenvalues = np.fft.rfft(np.concatenate([covariance, covariance[-2:0:-1]])).real
+    assert eigenvalues.min() > -1e-9
+    noise = np.random.default_rng(seed).standard_normal((rows, 2 * steps))
+    return np.fft.irfft(np.fft.rfft(noise) * np.sqrt(np.maximum(eigenvalues, 0.0)), 2 * steps)[:, :steps]
+
+
+def binomial_cascade(a: float, levels: int) -> np.ndarray:
+    """2^levels masses of sum 1: each interval gives the share a to its right half and 1 - a to its left one.
+
+    h(q) = 1 / q - ln(a^q + (1 - a)^q) / (q ln 2), alpha from -log2 a to -log2(1 - a) (Kantelhardt et al. 2002, eq. 20).
+    """
+    masses = np.ones(1)
+    for _ in range(levels):
+        masses = np.outer(masses, [1 - a, a]).ravel()
+    return masses
+
+
+def cascading_noise(variance: float, levels: int, seed: int = 0) -> np.ndarray:
+    """2^levels Gaussian values; deviations are products down a dyadic tree, each factor exp of a normal of this variance."""
+    rng = np.random.default_rng(seed)
+    logs = np.zeros(1)
+    for _ in range(levels):
+        logs = np.repeat(logs, 2)
+        logs = logs + rng.normal(0.0, variance**0.5, len(logs))
+    return rng.standard_normal(len(logs)) * np.exp(logs)

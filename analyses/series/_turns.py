@@ -19,7 +19,7 @@ def as_series(data: Any, dimensions: tuple[int, ...], shapes: str) -> np.ndarray
         raise InputError(
             f"{(~np.isfinite(array)).sum()} of {array.size} entries are not finite: cut the recording before them"
         )
-    largest = float(np.abs(array).max(initial=0.0))
+    largest = float(max(array.max(initial=0.0), -array.min(initial=0.0)))  # no copy of the array
     if largest and not 1e-100 < largest < 1e100:
         raise InputError(f"squares of entries up to {largest:.0e} leave the range of float64: rescale the recording")
     return array
