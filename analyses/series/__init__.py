@@ -5,5 +5,6 @@ zero_one               does a series move regularly or irregularly: the 0-1 test
 complexity             how hard to write down: Lempel-Ziv phrases, sample entropy, compressed size of the coarse
 divergence             how fast neighbours part, from data alone: the stretch curve and its linear range, or none
 ordinal                how random the order of values is, and how structured: permutation entropy, complexity, absent patterns
+wavelet_leaders        are the singularities of one strength or of many: c1, c2, c3 and h(q) by wavelet (p-)leaders, with nulls
 =====================  ====================================================================
 """
