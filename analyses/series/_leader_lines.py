@@ -1,4 +1,4 @@
-"""From increments to the leaders of their walk, sums over blocks of time, and lines over octaves; used by wavelet_leaders."""
+"""Lines over octaves: what is measured of series at once, before their nulls; used by wavelet_leaders."""
 
 from __future__ import annotations
 
@@ -6,111 +6,125 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_opening
 
-from analyses.series._wavelets import Octave, coefficients, leaders
+from analyses.series._leader_sums import BLOCKS, block_sums, flat_runs, growth, increments, octaves_of, summaries
 
-BLOCKS = 16  # of time
-RUN = 8  # steps on a line that make it a run
-FLAT_SHARE = 0.25  # of the three intervals of a leader
+OCTAVES = 5  # 1.5 decades
+MISFIT = 0.1  # octaves of L
+SURE = 4.0  # standard errors, which 16 blocks and leaders that overlap give too small
+MARGIN = 0.5  # of minimal regularity: below, means over the octaves there are stay far from their limit
+ENDS = 4  # coefficients at either end that the line from end to end may touch
+WALK = 0.1  # growth of the root mean square coefficient: that of 1/f noise is 0, of a walk without memory 1/2
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
-    """Over the leaders kept in each block; y is ln L less ``centers``."""
+class Settings:
+    """Of one call; ranges are first and last index into the octaves j."""
 
-    counts: np.ndarray  # (series, blocks, octaves)
-    moments: np.ndarray  # (series, blocks, 3, octaves), of y, y^2, y^3
-    powers: np.ndarray  # (series, blocks, orders, octaves), of exp(q (ln L - reference))
-    centers: np.ndarray  # (series, octaves)
-    references: np.ndarray  # (series, orders, octaves)
-    left_out: np.ndarray  # (series, octaves), share
-
-
-def increments(walks: np.ndarray) -> np.ndarray:
-    """(series, steps); the last, from the last point back to the first, is their mean."""
-    steps = np.diff(walks, axis=1)
-    return np.concatenate([steps, steps.mean(axis=1, keepdims=True)], axis=1)
+    q: np.ndarray
+    j: np.ndarray
+    ranges: list[tuple[int, int]]
+    p: float
+    moments: int
+    walk: bool | None
+    integration: float | None
 
 
-def octaves_of(steps: np.ndarray, moments: int, last: int, rounding: np.ndarray) -> list[Octave]:
-    """Of the walk with these steps, less the line from end to end, in units of the steps' standard deviation.
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What is measured of some series; one row each."""
 
-    Steps that vary by no more than their ``rounding`` (series,) are taken for constant.
+    steps: np.ndarray
+    summed: np.ndarray
+    regularity: np.ndarray
+    integration: np.ndarray
+    log_means: np.ndarray
+    cumulants: np.ndarray
+    left_out: np.ndarray
+    chosen: np.ndarray
+    misfits: np.ndarray
+    slopes: np.ndarray  # (octaves,), what points are summed with to give slopes
+    c: np.ndarray
+    c_errors: np.ndarray
+    h: np.ndarray
+    h_errors: np.ndarray
+    reasons: np.ndarray
+
+
+def counts_of(steps: int, j: np.ndarray) -> np.ndarray:
+    """(octaves,) intervals of 2^j steps in a series."""
+    return (steps // 2**j).astype(np.int64)
+
+
+def measured(series: np.ndarray, at: Settings, resampled: np.ndarray) -> Measured:
+    """All but the nulls; ``resampled`` (resamples, blocks) says how often each block of time counts."""
+    counts, last = counts_of(series.shape[1], at.j), int(at.j[-1])
+    weights = slope_weights(counts, at.ranges)
+    everywhere = slope_weights(counts, [(0, len(at.j) - 1)])[0]
+    rounding = 8 * np.finfo(np.float64).eps * np.abs(series).max(axis=1)
+    steps = increments(series)
+    octaves = octaves_of(steps, at.moments, last, rounding)
+    summed = (
+        growth(octaves, 2.0, everywhere, ends=min(at.moments, ENDS)) < WALK
+        if at.walk is None
+        else np.full(len(series), not at.walk)
+    )
+    if summed.any():
+        steps = np.where(summed[:, None], series, steps)
+        octaves = octaves_of(steps, at.moments, last, rounding)
+    regularity = growth(octaves, at.p, everywhere)
+    halves = np.clip(np.ceil(2 * (MARGIN - np.nan_to_num(regularity))), 0, 4) / 2 + 0.0
+    integration = halves if at.integration is None else np.full(len(series), float(at.integration))
+
+    flat = flat_runs(steps, rounding)
+    sums = block_sums(octaves, flat, at.q, int(at.j[0]), at.moments, at.p, integration, regularity + integration)
+    (log_means,), (cumulants,) = (whole.swapaxes(0, 1) for whole in summaries(sums, at.q, np.ones((1, BLOCKS))))
+    means_again, cumulants_again = summaries(sums, at.q, resampled)
+    chosen, misfits = straightest(log_means, _errors(means_again), counts, at.ranges)
+    line = weights[chosen]
+    c, c_again = (
+        slopes(points, w) / math.log(2) for points, w in ((cumulants, line), (cumulants_again, line[:, None]))
+    )
+    c[:, 0] -= integration
+    h = slopes(log_means, line) - integration[:, None]
+    rows = (sums.left_out.min(axis=1), sums.left_out.max(axis=1), regularity + integration, chosen, misfits, c[:, 0])
+    reasons = np.array([_reason(at.moments, *row) for row in zip(*(found.tolist() for found in rows), strict=True)])
+    lost = (reasons != "")[:, None]
+    return Measured(
+        steps, summed, regularity, integration, log_means, cumulants, sums.left_out, chosen, misfits, line,
+        np.where(lost, np.nan, c), np.where(lost, np.nan, _errors(c_again)), np.where(lost, np.nan, h),
+        np.where(lost, np.nan, _errors(slopes(means_again, line[:, None]))), reasons,
+    )  # fmt: skip
+
+
+def _reason(
+    moments: int, least_left_out: float, most_left_out: float, regularity: float, chosen: int, misfit: float, c1: float
+) -> str:
+    """Why there is no number; empty where there is."""
+    if least_left_out == 1:
+        return "constant or a line"
+    if not regularity > 0:
+        return f"a minimal regularity of {regularity:.2f} after integration, where leaders do not exist"
+    if chosen < 0 and most_left_out > 0.5:
+        return "most leaders of an octave lie on flat runs"
+    if chosen < 0:
+        return f"no {OCTAVES + 1} octaves on lines, {misfit:.2g} octaves off at best"
+    return "as smooth as the wavelet can see" if c1 > moments - 0.5 else ""
+
+
+def _errors(draws: np.ndarray) -> np.ndarray:
+    """Standard error from resampled blocks (axis 1), of those draws that are finite; NaN with fewer than two.
+
+    Their standard deviation times sqrt(B / (B - 1)): B blocks drawn from B spread less than B new ones.
     """
-    centred = steps - steps.mean(axis=1, keepdims=True)
-    size = centred.std(axis=1, keepdims=True)
-    moving = size > rounding[:, None]
-    return coefficients(np.cumsum(np.where(moving, centred, 0.0) / np.where(moving, size, 1.0), axis=1), moments, last)
-
-
-def growth(octaves: list[Octave], p: float, weights: np.ndarray, *, ends: int = 0) -> np.ndarray:
-    """(series,) slope over octaves of log2 of the p-mean of the coefficients, or of the largest; NaN without any.
-
-    ``weights`` are those of ``slope_weights`` over the last octaves; ``ends`` coefficients at either end are left out.
-    """
-    sizes = []
-    for octave in octaves[-len(weights) :]:
-        inside = np.abs(octave.values[:, octave.first + ends : octave.last - ends])
-        top = inside.max(axis=1)
-        unit = inside / np.where(top > 0, top, 1.0)[:, None]
-        mean = (unit**p).mean(axis=1) ** (1 / p) if math.isfinite(p) else 1.0
-        sizes.append(np.log2(np.where(top > 0, top * mean, np.nan)))
-    return np.stack(sizes, axis=1) @ weights
-
-
-def flat_runs(steps: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-    """(series, steps) whether a step lies in a run of RUN or more that differ by no more than ``rounding`` (series,)."""
-    still = np.abs(np.diff(steps, axis=1, append=np.inf)) <= rounding[:, None]
-    return binary_opening(still, np.ones((1, RUN))) if still.any() else still
-
-
-def block_sums(
-    octaves: list[Octave], flat: np.ndarray, q: np.ndarray, first: int, moments: int, p: float,
-    integration: np.ndarray, regularity: np.ndarray,
-) -> Sums:  # fmt: skip
-    """Sums over the leaders of octave ``first`` to the last; ``regularity`` (series,) is that after integration."""
-    count, steps = flat.shape
-    before = np.concatenate([np.zeros((count, 1), dtype=np.int64), np.cumsum(flat, axis=1)], axis=1)
-    parts = []
-    for octave, values in zip(octaves, leaders(octaves, moments, p, integration), strict=True):
-        if octave.j < first:
-            continue
-        begins = np.rint(octave.start + 2.0**octave.j * np.arange(-1, values.shape[1] - 1)).astype(np.int64)
-        kept = values > 0
-        if flat.any():
-            last, beyond = (
-                before[:, -1:] * (at // steps) + before[:, at % steps] for at in (begins, begins + 3 * 2**octave.j)
-            )
-            kept &= beyond - last <= FLAT_SHARE * 3 * 2**octave.j
-        logs = np.log(np.where(kept, values, 1.0)) - _unresolved(octave.j, p, regularity)[:, None]
-        center = np.where(kept, logs, 0.0).sum(axis=1) / np.maximum(kept.sum(axis=1), 1)
-        y = np.where(kept, logs - center[:, None], 0.0)
-        top, bottom = y.max(axis=1)[:, None], y.min(axis=1)[:, None]
-        reference = np.where(q > 0, top, bottom)
-        powers = np.exp(q[:, None] * (y[:, None] - reference[:, :, None])) * kept[:, None]
-        middle = (begins + 1.5 * 2.0**octave.j) % steps
-        block = np.eye(BLOCKS)[np.minimum((middle * BLOCKS / steps).astype(np.int64), BLOCKS - 1)]
-        cubes = np.stack([y, y**2, y**3], axis=1)
-        parts.append((kept @ block, (cubes @ block).swapaxes(1, 2), (powers @ block).swapaxes(1, 2), center,
-                      reference + center[:, None], 1 - kept.mean(axis=1)))  # fmt: skip
-    return Sums(*(np.stack(part, axis=-1) for part in zip(*parts, strict=True)))
-
-
-def summaries(sums: Sums, q: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """log2 means (series, resamples, orders, octaves) and cumulants (series, resamples, 3, octaves) of ln L.
-
-    Each block counts as often as it is weighted (resamples, blocks). NaN where more than half of the leaders are left out.
-    """
-    there = np.where(sums.left_out > 0.5, np.nan, 1.0)[:, None, None]
-    with np.errstate(divide="ignore", invalid="ignore"):  # a resample may hold no leader of an octave: NaN
-        number = np.einsum("rb,sbj->srj", weights, sums.counts)[:, :, None]
-        m1, m2, m3 = np.moveaxis(np.einsum("rb,sbmj->srmj", weights, sums.moments) / number, 2, 0)
-        cumulants = np.stack([m1 + sums.centers[:, None], m2 - m1**2, m3 - 3 * m1 * m2 + 2 * m1**3], axis=2)
-        means = np.einsum("rb,sbqj->srqj", weights, sums.powers) / number
-        order = np.where(q == 0, 1.0, q)[:, None]
-        logs = np.where(q[:, None] == 0, cumulants[:, :, :1], np.log(means) / order + sums.references[:, None])
-    return there * logs / math.log(2), there * cumulants
+    there = np.isfinite(draws)
+    number = there.sum(axis=1, keepdims=True)
+    draws = np.where(there, draws, 0.0)
+    apart = np.where(there, draws - draws.sum(axis=1, keepdims=True) / np.maximum(number, 1), 0.0)
+    number = number[:, 0]
+    return np.where(
+        number > 1, np.sqrt(BLOCKS / (BLOCKS - 1) * (apart**2).sum(axis=1) / np.maximum(number - 1, 1)), np.nan
+    )
 
 
 def slope_weights(counts: np.ndarray, ranges: list[tuple[int, int]]) -> np.ndarray:
@@ -130,17 +144,12 @@ def slopes(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def straightest(
-    points: np.ndarray,
-    errors: np.ndarray,
-    counts: np.ndarray,
-    ranges: list[tuple[int, int]],
-    misfit: float,
-    sure: float,
+    points: np.ndarray, errors: np.ndarray, counts: np.ndarray, ranges: list[tuple[int, int]]
 ) -> tuple[np.ndarray, np.ndarray]:
     """For each series the widest range that lies on lines, or -1, and its misfit, or the smallest of all.
 
     Points and errors are (series, orders, octaves). At no octave do the points of all orders stray, in their root mean square,
-    by more than ``misfit`` or ``sure`` standard errors, whichever is larger; of ranges as wide, the smallest misfit decides.
+    by more than MISFIT or SURE standard errors, whichever is larger; of ranges as wide, the smallest misfit decides.
     """
     weights = slope_weights(counts, ranges)
     misfits = np.full((len(ranges), len(points)), np.inf)
@@ -149,7 +158,7 @@ def straightest(
         share = counts[low : high + 1] / counts[low : high + 1].sum()
         y, j = points[:, :, low : high + 1], np.arange(low, high + 1)
         rest = y - (y @ share)[:, :, None] - slopes(points, weights[number])[:, :, None] * (j - j @ share)
-        allowed = np.maximum(misfit, sure * errors[:, :, low : high + 1])
+        allowed = np.maximum(MISFIT, SURE * errors[:, :, low : high + 1])
         found = np.sqrt((rest**2 @ share).mean(axis=1))
         straight = ((rest / allowed) ** 2).mean(axis=1).max(axis=1) <= 1
         misfits[number] = np.where(np.isnan(found), np.inf, found)
@@ -157,14 +166,3 @@ def straightest(
     best = np.where(np.isfinite(ranks).any(axis=0), ranks.argmin(axis=0), -1)
     found = np.where(best >= 0, misfits[best, np.arange(len(points))], misfits.min(axis=0))
     return best, np.where(np.isinf(found), np.nan, found)
-
-
-def _unresolved(j: int, p: float, regularity: np.ndarray) -> np.ndarray:
-    """(series,) ln of what octaves below 1 would have added to p-leaders of octave j, up to a constant (sec. 4.3 there).
-
-    Mean powers 2^(j' eta), eta = p times the regularity, summed over j' from 1 to j fall short of all j' by 1 - 2^(-j eta).
-    """
-    if math.isinf(p):
-        return np.zeros(len(regularity))
-    eta = p * np.where(regularity > 0, regularity, np.inf)
-    return np.log1p(-(2.0 ** (-j * eta))) / p

@@ -40,7 +40,7 @@ def daubechies(moments: int) -> np.ndarray:
 
 def coefficients(walk: np.ndarray, moments: int, last: int) -> list[Octave]:
     """Octaves 1 to ``last`` of periodic series (series, steps)."""
-    steps, margin = walk.shape[1], 2 * moments * 2**last
+    steps, margin = walk.shape[1], 2 * (moments + 1) * 2**last
     low = daubechies(moments) / math.sqrt(2)
     high = low[::-1] * (-1.0) ** np.arange(len(low))
     shift = float(np.arange(len(low)) @ low)  # sample n stands for time n + shift
