@@ -34,10 +34,15 @@ from analyses.series.wavelet_leaders import wavelet_leaders as wavelet_leaders
 from analyses.series.zero_one import zero_one_test as zero_one_test
 from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing
 from analyses.symbols.almost_linear_fit import fit_almost_linear as fit_almost_linear
+from analyses.symbols.entropy import entropy_rate as entropy_rate
 from analyses.symbols.exact_cycles import exact_cycles as exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
+from analyses.symbols.forbidden_words import forbidden_words as forbidden_words
+from analyses.symbols.graph_comparison import compare_graphs as compare_graphs
+from analyses.symbols.markov_order import markov_order as markov_order
 from analyses.symbols.region_table import region_table as region_table
 from analyses.symbols.regions import regions as regions
+from analyses.symbols.subshift import subshift_entropy as subshift_entropy
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
 from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds

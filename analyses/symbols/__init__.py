@@ -2,10 +2,15 @@
 
 =====================  ====================================================================
 almost_linear_fit      piecewise-linear recurrences trained on a recording, many runs and numbers of rectified units at once
+entropy                entropy rate of a symbolic sequence: block entropies, match lengths; per step, jump or turn
 exact_cycles           every cycle of a piecewise-linear map up to a period, by its symbol words, with a proof
 exact_fixed_points     every fixed point of a piecewise-linear map, and a proof that there is no other
+forbidden_words        words that never occur although their parts do, tested against chance
+graph_comparison       two symbolic graphs: edges, renamings, total variation beside its null
+markov_order           how far back the next symbol depends on the past, against exact shuffles
 region_table           what each linear region does: share of time, fixed point, eigenvalues
 regions                the linear regions visited: occupancy, coverage, dwell times, jumps
+subshift               topological entropy of a graph that is exactly the grammar
 symbolic_graph         which region leads to which, with intervals; GraphML, DOT and JSON text
 word_search            cycles of longer words, searched from drawn words or recorded states
 =====================  ====================================================================

@@ -11,25 +11,7 @@ from hooks.dynamics import rollout
 from hooks.errors import InputError
 from hooks.families import PiecewiseLinear
 from hooks.trajectory import Trajectory
-
-CHAIN = np.array([[0.9, 0.1, 0.0], [0.05, 0.8, 0.15], [0.0, 0.3, 0.7]])  # a chain graph 0 - 1 - 2
-
-
-def chain(runs, steps, seed=0):
-    """A Markov chain from its stationary distribution, by inverse transform."""
-    generator = np.random.default_rng(seed)
-    rows = CHAIN.cumsum(axis=1)
-    symbols = np.zeros((runs, steps), dtype=np.int64)
-    symbols[:, 0] = np.searchsorted(stationary().cumsum(), generator.random(runs))
-    for t in range(1, steps):
-        symbols[:, t] = (generator.random(runs)[:, None] > rows[symbols[:, t - 1]]).sum(axis=1)
-    return symbols
-
-
-def stationary():
-    values, vectors = np.linalg.eig(CHAIN.T)
-    row = vectors[:, np.argmax(values.real)].real
-    return row / row.sum()
+from tests.analyses.symbols.shifts import CHAIN, chain, stationary
 
 
 def specimens():
