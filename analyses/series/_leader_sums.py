@@ -116,7 +116,8 @@ def summaries(sums: Sums, q: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
 def _unresolved(j: int, p: float, regularity: np.ndarray) -> np.ndarray:
     """(series,) ln of the share of p-leaders of octave j that octaves below 1 would have added, up to a constant.
 
-    Leonarduzzi et al. 2016: mean powers 2^(j' eta), eta = p times the regularity, summed over j' from 1 to j fall short of all j' by 1 - 2^(-j eta).
+    Leonarduzzi et al. 2016: mean powers 2^(j' eta), eta = p times the regularity, summed over j' from 1 to j, fall short of the
+    sum over all j' up to j by 1 - 2^(-j eta).
     """
     if math.isinf(p):
         return np.zeros(len(regularity))
