@@ -76,6 +76,7 @@ _WHERE = {
     "trajectory_bounds": "analyses.trajectories.bounds",
     "valid_prediction_time": "analyses.trajectories.prediction_time",
     "windowed_products": "analyses.maps.windowed_products",
+    "wavelet_leaders": "analyses.series.wavelet_leaders",
     "zero_one_test": "analyses.series.zero_one",
 }
 __all__ = ["__version__", *_WHERE]

@@ -132,25 +132,58 @@ def descent(hessian: object, rate: float, momentum: float = 0.0) -> Dynamics:
     return Dynamics(step, dim=len(H) * (2 if momentum else 1), name="descent", clock="update")
 
 
-def fractional_noise(H: float, rows: int, steps: int, seed: int = 0) -> np.ndarray:
-    """Fractional Gaussian noise of variance 1, exact, by circulant embedding (Davies and Harte, Biometrika 74, 95, 1987)."""
+def gaussian_noise(covariance: np.ndarray, rows: int, rng: np.random.Generator) -> np.ndarray:
+    """(rows, steps) of the given autocovariance at lags 0 to steps, on a circle of 2 steps (Davies, Harte 1987).
+
+    Frequencies of negative power, which a circle too short gives, are left out.
+    """
+    circle = np.concatenate([covariance, covariance[-2:0:-1]])
+    power = np.maximum(np.fft.fft(circle).real, 0)
+    noise = rng.standard_normal((rows, len(circle))) + 1j * rng.standard_normal((rows, len(circle)))
+    return np.fft.fft(noise * np.sqrt(power / len(circle)), axis=1).real[:, : len(covariance) - 1]
+
+
+def fractional_noise(H: float, steps: int, rows: int = 1, *, seed: int = 0) -> np.ndarray:
+    """Fractional Gaussian noise of unit variance; its sum is fractional Brownian motion, h = H everywhere."""
     k = np.arange(steps + 1.0)
-    covariance = ((k + 1) ** (2 * H) - 2 * k ** (2 * H) + np.abs(k - 1) ** (2 * H)) / 2
-    eigenvalues = np.fft.rfft(np.concatenate([covariance, covariance[-2:0:-1]])).real
-    assert eigenvalues.min() > -1e-9
-    noise = np.random.default_rng(seed).standard_normal((rows, 2 * steps))
-    return np.fft.irfft(np.fft.rfft(noise) * np.sqrt(np.maximum(eigenvalues, 0.0)), 2 * steps)[:, :steps]
+    covariance = (np.abs(k + 1) ** (2 * H) + np.abs(k - 1) ** (2 * H) - 2 * k ** (2 * H)) / 2
+    return gaussian_noise(covariance, rows, np.random.default_rng(seed))
+
+
+def multifractal_noise(variance: float, steps: int, rows: int = 1, *, H: float = 0.5, seed: int = 0) -> np.ndarray:
+    """Increments of the multifractal random walk of Bacry, Delour and Muzy (Phys. Rev. E 64, 026103, 2001).
+
+    Noise times exp(w), w Gaussian of covariance variance * ln(steps / (1 + lag)). With their lambda^2 for the variance the walk
+    has zeta(q) = (H + lambda^2) q - lambda^2 q^2 / 2, so that c1 = H + lambda^2 and c2 = -lambda^2.
+    """
+    rng = np.random.default_rng(seed + 1)
+    covariance = variance * np.log(steps / np.minimum(1 + np.arange(steps + 1.0), steps))
+    w = gaussian_noise(covariance, rows, rng)
+    return fractional_noise(H, steps, rows, seed=seed) * np.exp(w - variance * np.log(steps))
 
 
 def binomial_cascade(a: float, levels: int) -> np.ndarray:
-    """2^levels masses of sum 1: each interval gives the share a to its right half and 1 - a to its left one.
+    """(2^levels,) masses: every interval gives a to its left half and 1 - a to its right.
 
     h(q) = 1 / q - ln(a^q + (1 - a)^q) / (q ln 2), alpha from -log2 a to -log2(1 - a) (Kantelhardt et al. 2002, eq. 20).
     """
-    masses = np.ones(1)
+    mass = np.ones(1)
     for _ in range(levels):
-        masses = np.outer(masses, [1 - a, a]).ravel()
-    return masses
+        mass = np.stack([a * mass, (1 - a) * mass], axis=1).reshape(-1)
+    return mass
+
+
+def lognormal_cascade(c2: float, levels: int, rows: int = 1, *, seed: int = 0) -> np.ndarray:
+    """(rows, 2^levels) masses: halves weigh 2^-V, V normal of mean 1 - c2 / 2 and variance -c2 / ln 2: 1/2 on average.
+
+    The sum of the masses has zeta(q) = (1 - c2 / 2) q + c2 q^2 / 2.
+    """
+    rng = np.random.default_rng(seed)
+    mass = np.ones((rows, 1))
+    for _ in range(levels):
+        mass = np.repeat(mass, 2, axis=1)
+        mass *= 2.0 ** -(1 - c2 / 2 + np.sqrt(-c2 / np.log(2)) * rng.standard_normal(mass.shape))
+    return mass
 
 
 def cascading_noise(variance: float, levels: int, seed: int = 0) -> np.ndarray:

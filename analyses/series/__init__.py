@@ -6,5 +6,6 @@ complexity             how hard to write down: Lempel-Ziv phrases, sample entrop
 divergence             how fast neighbours part, from data alone: the stretch curve and its linear range, or none
 multifractal           whether fluctuations scale, with how many exponents, and with more than shuffled or linear noise has
 ordinal                how random the order of values is, and how structured: permutation entropy, complexity, absent patterns
+wavelet_leaders        are the singularities of one strength or of many: c1, c2, c3 and h(q) by wavelet (p-)leaders, with nulls
 =====================  ====================================================================
 """
