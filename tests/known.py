@@ -1,5 +1,6 @@
 """Systems with known answers, written out here and never imported from the code under test."""
 
+import numpy as np
 import torch
 
 from hooks.dynamics import Dynamics
@@ -129,3 +130,11 @@ def descent(hessian: object, rate: float, momentum: float = 0.0) -> Dynamics:
         return torch.cat([w + velocity, velocity], dim=1)
 
     return Dynamics(step, dim=len(H) * (2 if momentum else 1), name="descent", clock="update")
+
+
+def fractional_noise(H, rows, steps, seed=0):
+    """Fractional Gaussian noise of variance 1, exact: the Cholesky factor of its covariance times white noise."""
+    k = np.arange(steps)
+    covariance = (np.abs(k - 1.0) ** (2 * H) - 2 * k ** (2.0 * H) + (k + 1.0) ** (2 * H)) / 2
+    factor = np.linalg.cholesky(covariance[np.abs(k[:, None] - k)])
+    return np.random.default_rng(seed).standard_normal((rows, steps)) @ factor.T
