@@ -63,7 +63,9 @@ class NGram:
         """log p of each token given all before it in its row, (texts, steps)."""
         words = np.asarray(tokens.cpu())
         p = np.full(words.shape, 1 / self.vocabulary)
-        index = np.zeros_like(words)  # of the beginning that ends before each word; there is one empty beginning
+        index = found = np.zeros_like(
+            words
+        )  # of the beginning that ends before each word; there is one empty beginning
         for order, (keys, counts, totals, kinds) in enumerate(
             zip(self.keys, self.counts, self.totals, self.kinds, strict=True)
         ):

@@ -6,7 +6,10 @@ and scores modules that it has not seen; with ``hub`` any causal language model 
 biased (0.54 for white noise), so exponents are read against simulated fractional noise, and three controls stand beside them:
 the scored steps shuffled; their blocks shuffled; and the tokens shuffled before the model scores them.
 
-The claims of the paper are held against raw slopes, as it gives them, although model, tokens and data are others.
+The claims of the paper are held against raw slopes, as it gives them, although model, tokens and data are others. S and H
+agree, J differs: fractional noise of H 0.74 has a raw J of 0.60, near what is measured, and none with the paper's H of 0.79 has
+its 0.49 (0.63 here). The reason is not known. The cache learns along a document, so that shuffled tokens grow 6 % less
+surprising from the first quarter to the last: J of them is 0.57 with the cache and 0.45 without, H 0.50 and 0.46.
 """
 
 from __future__ import annotations
@@ -124,7 +127,7 @@ def _raw(quantity: str) -> Callable[[Mapping[str, Result]], float]:
 def _bias(H: float) -> Callable[[Mapping[str, Result]], float]:
     def measure(results: Mapping[str, Result]) -> float:
         found: Any = results["code"]
-        if found.scales[-1] != 1024:
+        if 1024 not in found.scales[-1:]:
             raise KeyError("other scales")
         return float(found.calibration[np.isclose(found.hursts, H), found.quantities.index("H")][0])
 

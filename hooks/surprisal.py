@@ -24,7 +24,7 @@ AHEAD = 1e-3  # nats: above the rounding of a forward pass in half precision, be
 
 
 def surprisal(
-    model: Callable[[Tensor], Any], texts: Sequence[Any], *, batch: int = 8
+    model: Callable[[Tensor], Any], texts: Sequence[Any] | np.ndarray, *, batch: int = 8
 ) -> Float[np.ndarray, "texts steps"]:
     """Surprisals in nats; the first token of a text has none where the model scores next tokens.
 

@@ -40,6 +40,7 @@ from jaxtyping import Float, Int
 from scipy.special import gammaln
 
 from analyses.result import Check, Null, Outcome, Result, axes_or_new
+from analyses.series._growth import POWERS, QUANTITIES, growing, slope_weights, slopes_of, standardised
 from analyses.series._turns import as_series, still
 from analyses.surrogates import block_shuffled, shuffled
 from hooks.errors import InputError
@@ -47,8 +48,6 @@ from hooks.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-QUANTITIES = ("S", "H", "J", "DFA")
-POWERS = np.array([-1.0, 1.0, 0.5, 0.5])  # of the averaged statistic that grows as n to the exponent
 HURSTS = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.98])
 SIMULATED = 100  # series at each H: an R/S slope of 2048 steps scatters by 0.05, so its mean by 0.005
 SHORTEST_SCALE = 16  # below it R/S and S follow the distribution of single steps
@@ -71,7 +70,8 @@ class LongRange(Result):
         Calibrated, of all series together; NaN without a range of scaling.
     intervals : (quantities, 2)
         Of 95 %: from a bootstrap over series where there are 20 or more, else from the scatter of fGn; with the error of the
-        calibration.
+        calibration. Of fGn of H 0.7 (60 sets of 40 series, 1024 steps, one calibration) they held H in 100 %, J and DFA in
+        95 %, and S in 83 %.
     raw : (quantities,)
         Slopes over all scales, as published studies give them.
     halves : (quantities, 2)
@@ -145,18 +145,19 @@ class LongRange(Result):
     def plot(self, ax: Axes | None = None) -> Axes:
         """Each curve over its value at the shortest scale, with the fitted slope; dotted, the slope of white noise."""
         ax = axes_or_new(ax)
-        for name, curve, slope in zip(self.quantities, self.curves, self.raw, strict=True):
-            grown = curve ** np.sign(POWERS[QUANTITIES.index(name)])
-            dots = ax.plot(self.scales, grown / grown[0], "o", markersize=3, label=f"{name}, slope {slope:.2f}")
-            middle = np.exp(
-                np.log(grown / grown[0]).mean() + slope * (np.log(self.scales) - np.log(self.scales).mean())
-            )
-            ax.plot(self.scales, middle, linewidth=0.8, color=dots[0].get_color())
-        if len(self.scales):
-            ax.plot(self.scales, (self.scales / self.scales[0]) ** 0.5, ":", color="0.5", label="slope 0.5")
-            ax.set(xscale="log", yscale="log")
-            ax.legend(fontsize=7)
         ax.set(xlabel="scale n (steps)", ylabel="over its value at the shortest scale")
+        if not len(self.scales):
+            return ax
+        logs = np.log(self.scales) - np.log(self.scales).mean()
+        for name, curve, power, slope in zip(self.quantities, self.curves, POWERS, self.raw, strict=True):
+            with np.errstate(divide="ignore", invalid="ignore"):  # a hit share may be 0
+                grown = curve ** np.sign(power) / curve[0] ** np.sign(power)
+                fitted = np.exp(np.log(grown).mean() + slope * logs)
+            dots = ax.plot(self.scales, grown, "o", markersize=3, label=f"{name}, slope {slope:.2f}")
+            ax.plot(self.scales, fitted, linewidth=0.8, color=dots[0].get_color())
+        ax.plot(self.scales, (self.scales / self.scales[0]) ** 0.5, ":", color="0.5", label="slope 0.5")
+        ax.set(xscale="log", yscale="log")
+        ax.legend(fontsize=7)
         return ax
 
 
@@ -176,7 +177,7 @@ def long_range(
     series : (series, steps) or (steps,)
         Increments (surprisals, activations), not their sum. All series are taken as recordings of one process.
     scales
-        n, at least 6 of them; half octaves from 16 to half the steps when left out.
+        n, at least 6 of them; about half octaves from 16 to half the steps when left out.
     threshold
         Of S, in standard deviations of a step. Well below the width of X at the shortest scale, 4, S does not depend on it;
         the paper takes 0.005, its code 0.05, and 0.5 has ten times the hits.
@@ -214,10 +215,10 @@ def long_range(
         return _without(Outcome.NO_SCALING, recorded, threshold, order)
 
     generator = generator or torch.Generator().manual_seed(0)
-    steps, slopes = recorded.shape[1], _slope_weights(n)
+    steps, slopes = recorded.shape[1], slope_weights(n)
     moving = ~still(recorded)
-    x = _standardised(recorded[moving])
-    statistics = _statistics(x, n, threshold, order)
+    x = standardised(recorded[moving])
+    statistics = growing(x, n, threshold, order)
     whole = np.isfinite(statistics).all(axis=(1, 2))  # else every window of a scale is flat
     moving[moving], x, statistics = whole, x[whole], statistics[whole]
     if not len(x):
@@ -225,7 +226,7 @@ def long_range(
     known, alone, scatter, white = _calibrated(len(x), steps, n, threshold, order, slopes, generator)
 
     pooled = statistics.mean(axis=0)
-    raw = _slopes(pooled, slopes)
+    raw = slopes_of(pooled, slopes)
     exponents = _read(raw, known)
     nearest = np.abs(HURSTS[:, None] - np.nan_to_num(exponents[:, 0], nan=0.5)).argmin(axis=0)
     of_one = scatter[nearest, np.arange(len(QUANTITIES))]  # (quantities, columns)
@@ -233,7 +234,7 @@ def long_range(
     errors = of_one / math.sqrt(len(x))
     if len(x) >= RESAMPLED:
         shares = _resampling(len(x), generator)
-        errors = _slopes(np.einsum("bs,sqn->bqn", shares, statistics), slopes).std(axis=0)
+        errors = slopes_of(np.einsum("bs,sqn->bqn", shares, statistics), slopes).std(axis=0)
     errors = errors * math.sqrt(1 + len(x) / SIMULATED)  # the calibration's own error is that of as many series
     ends = [_read(raw + sign * 1.96 * errors, known)[:, 0] for sign in (-1, 1)]
     halves = exponents[:, 1:3]
@@ -241,7 +242,7 @@ def long_range(
     straight = np.isfinite(exponents[:, :3]).all(axis=1) & np.isfinite(errors).all(axis=1) & ~bent
 
     by_series = np.full((len(recorded), len(QUANTITIES)), np.nan)
-    by_series[moving] = _read(_slopes(statistics, slopes), alone)[..., 0]
+    by_series[moving] = _read(slopes_of(statistics, slopes), alone)[..., 0]
     nulls = _nulls(x, n, threshold, order, slopes, known, exponents, straight, draws, generator)
     return LongRange(
         quantities=QUANTITIES,
@@ -265,55 +266,12 @@ def long_range(
 
 
 def _scales(steps: int) -> np.ndarray:
-    """Half octaves from 16 to half the steps; none when that is less than 1.5 decades."""
+    """About half octaves from 16 to half the steps; none when that is less than 1.5 decades."""
     longest = steps // 2
     if longest < SHORTEST_SCALE * 10**DECADES:
         return np.zeros(0, dtype=np.int64)
-    octaves = math.floor(2 * math.log2(longest / SHORTEST_SCALE))
-    return np.rint(SHORTEST_SCALE * 2 ** (np.arange(octaves + 1) / 2)).astype(np.int64)
-
-
-def _slope_weights(n: np.ndarray) -> np.ndarray:
-    """(scales, 4): least squares over all scales, the lower half, the upper half; and the upper slope less the lower."""
-    logs, half = np.log(n), len(n) // 2
-    weights = np.zeros((len(n), 4))
-    for column, part in enumerate((slice(None), slice(len(n) - half), slice(half, None))):
-        centred = logs[part] - logs[part].mean()
-        weights[part, column] = centred / (centred**2).sum()
-    weights[:, 3] = weights[:, 2] - weights[:, 1]
-    return weights
-
-
-def _standardised(series: np.ndarray) -> np.ndarray:
-    return (series - series.mean(axis=1, keepdims=True)) / series.std(axis=1, keepdims=True)
-
-
-def _statistics(x: np.ndarray, n: np.ndarray, threshold: float, order: int) -> np.ndarray:
-    """(series, quantities, scales): hit share, mean R/S, variance, squared fluctuation of standardised series."""
-    X = np.concatenate([np.zeros((len(x), 1)), np.cumsum(x, axis=1)], axis=1)
-    found = np.empty((len(x), len(QUANTITIES), len(n)))
-    for k, scale in enumerate(n):
-        moved = X[:, scale:] - X[:, :-scale]
-        found[:, 0, k] = (np.abs(moved) <= threshold).mean(axis=1)
-        found[:, 2, k] = moved.var(axis=1)
-        count = x.shape[1] // scale
-        windows = x[:, : count * scale].reshape(len(x), count, scale)
-        sums = np.cumsum(windows - windows.mean(axis=2, keepdims=True), axis=2)
-        deviations = windows.std(axis=2)
-        flat = deviations <= 1e-9  # of a unit step: rounding, so the window has no R/S
-        ratios = np.where(flat, 0.0, np.ptp(sums, axis=2) / np.where(flat, 1.0, deviations)).sum(axis=1)
-        moving = (~flat).sum(axis=1)
-        found[:, 1, k] = np.where(moving, ratios, np.nan) / np.maximum(moving, 1)
-        basis = np.linalg.qr(np.vander(np.linspace(-1, 1, scale), order + 1))[0]
-        profiles = X[:, 1 : count * scale + 1].reshape(len(x), count, scale)
-        found[:, 3, k] = ((profiles - (profiles @ basis) @ basis.T) ** 2).mean(axis=(1, 2))
-    return found
-
-
-def _slopes(statistics: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(..., quantities, columns); NaN where a statistic is 0."""
-    logs = POWERS[:, None] * np.log(np.where(statistics > 0, statistics, np.nan))
-    return logs @ weights
+    count = 1 + round(2 * math.log2(longest / SHORTEST_SCALE))
+    return np.rint(np.geomspace(SHORTEST_SCALE, longest, count)).astype(np.int64)
 
 
 def _calibrated(
@@ -322,14 +280,16 @@ def _calibrated(
     """(hursts, quantities, columns): mean slope of sets of ``count`` fGn, that of one fGn, its scatter; and the checks."""
     at_once = min(count, SIMULATED)
     noise = torch.randn(SIMULATED, 2 * steps, generator=generator, dtype=torch.float64).numpy()
-    together, alone, scatter = [], [], []
+    together: list[np.ndarray] = []
+    alone: list[np.ndarray] = []
+    scatter: list[np.ndarray] = []
     checks: tuple[Check, ...] = ()
     for H in HURSTS:
-        statistics = _statistics(_standardised(_fractional_noise(H, noise)), n, threshold, order)
+        statistics = growing(standardised(_fractional_noise(H, noise)), n, threshold, order)
         sets = statistics[: SIMULATED // at_once * at_once].reshape(-1, at_once, *statistics.shape[1:]).mean(axis=1)
-        one = _slopes(statistics, weights)
+        one = slopes_of(statistics, weights)
         for kept, slopes, moment in (
-            (together, _slopes(sets, weights), np.nanmean), (alone, one, np.nanmean), (scatter, one, np.nanstd)
+            (together, slopes_of(sets, weights), np.nanmean), (alone, one, np.nanmean), (scatter, one, np.nanstd)
         ):  # fmt: skip
             enough = np.isfinite(slopes).mean(axis=0) >= 0.5
             kept.append(np.where(enough, moment(np.where(enough, slopes, 0.0), axis=0), np.nan))
@@ -390,7 +350,7 @@ def _nulls(
         for k, (without, column) in enumerate(
             ((shuffled(x, generator=generator), 0), (block_shuffled(x, block=block, generator=generator), 2))
         ):
-            slopes = _slopes(_statistics(without, n, threshold, order).mean(axis=0), weights)
+            slopes = slopes_of(growing(without, n, threshold, order).mean(axis=0), weights)
             drawn[k, draw] = _read(slopes, known)[:, column]
     nulls = []
     for q in np.flatnonzero(straight):

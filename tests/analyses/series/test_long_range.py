@@ -152,6 +152,8 @@ def test_too_little_is_an_outcome():
     short = long_range(np.zeros((3, 1011)))
     assert short.outcomes == (Outcome.TOO_SHORT,) * 4 and short.by_series.shape == (3, 4) and np.isnan(short.raw).all()
     assert "0 of 4 exponents over 0 of 3 series: S had too little data" in short.summary()
+    enough = long_range(fractional_noise(0.5, 20, 1012), draws=0)
+    assert enough.outcomes[H] is Outcome.CONVERGED and enough.scales[[0, -1]].tolist() == [16, 506]
     narrow = long_range(fractional_noise(0.5, 1, 1024), scales=(25, 50, 75, 100, 200, 300))
     assert narrow.outcomes == (Outcome.NO_SCALING,) * 4 and np.isnan(narrow.exponents).all()
     assert long_range(np.zeros((0, 1100))).exponents.shape == (len(QUANTITIES),)
