@@ -41,25 +41,31 @@ class CaseStudy(Generic[S]):
     claims: tuple[Claim, ...]
     scales: Mapping[str, Mapping[str, Any]]
 
-    def run(self, scale: str, folder: Path) -> Report:
+    def run(self, scale: str, folder: Path, *, hub: str | None = None) -> Report:
         """Prepare, examine, hold the claims against the results, and write the report.
 
         Raises
         ------
         InputError
-            For a scale that the study does not have, or a folder that cannot be written.
+            For a scale that the study does not have, a folder that cannot be written, or a model of a hub where the study
+            takes none.
         """
         if scale not in self.scales:
             raise InputError(f"no scale {scale!r}; there are {', '.join(self.scales)}")
+        settings = dict(self.scales[scale])
+        if hub is not None:
+            if "hub" not in settings:
+                raise InputError(f"this study takes no model of a hub, so {hub!r} has no use: leave --hub out")
+            settings["hub"] = hub
         writable(folder)
         journal = Journal()
-        specimen = self.prepare(**self.scales[scale])
+        specimen = self.prepare(**settings)
         sentences = self.examine(journal, specimen)
         rows = tuple(claim.row(journal.results) for claim in self.claims)
         provenance = {
             "citation": self.citation,
             "question": self.question,
             "scale": scale,
-            "settings": str(dict(self.scales[scale])),
+            "settings": str(settings),
         }
         return Report(self.title, journal.findings, rows, sentences, provenance, maps=journal.maps).written(folder)

@@ -29,6 +29,7 @@ from analyses.series.complexity import compressed_complexity as compressed_compl
 from analyses.series.complexity import lempel_ziv as lempel_ziv
 from analyses.series.complexity import sample_entropy as sample_entropy
 from analyses.series.divergence import divergence_rate as divergence_rate
+from analyses.series.long_range import long_range as long_range
 from analyses.series.multifractal import mfdfa as mfdfa
 from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
 from analyses.series.wavelet_leaders import wavelet_leaders as wavelet_leaders
@@ -66,6 +67,7 @@ from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
 from hooks.section import return_map as return_map
+from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
 from interp._version import __version__ as __version__
 from interp.network import load as load

@@ -114,13 +114,16 @@ def reproduce(
     name: Annotated[str, typer.Argument(help="A case study; `interp cases` lists them.")],
     scale: Annotated[str, typer.Option(help="tiny, quick or full.")] = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder to write; interp-report/NAME when left out.")] = None,
+    hub: Annotated[
+        str | None, typer.Option(help="A causal language model by hub id or folder, of studies that take one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a case study, claims beside measurements."""
     import importlib
 
     study = importlib.import_module("case_studies").load(name)
-    _finish(study.run(scale, out if out is not None else Path("interp-report") / name), as_json)
+    _finish(study.run(scale, out if out is not None else Path("interp-report") / name, hub=hub), as_json)
 
 
 @app.command()

@@ -160,7 +160,9 @@ def test_a_failed_check_is_exit_3_and_names_the_first(run, monkeypatch):
 
     row = Row("points", 27, "table 1", 26, 0, "a count")
     monkeypatch.setattr(
-        type(flip_flop_memory.study), "run", lambda self, scale, folder: Report("short", (), (row,)).written(folder)
+        type(flip_flop_memory.study),
+        "run",
+        lambda self, scale, folder, hub: Report("short", (), (row,)).written(folder),
     )
     code, out, err = run("reproduce", "flip_flop_memory", "--out", "there")
     assert code == 3 and out == "there/report.html\n"

@@ -15,7 +15,7 @@ PAPER = [1.8012, 1.6842, 1.5760, 1.4150, 1.0000, 0.8390, 0.7309, 0.6139]  # Kant
 
 
 def specimens():
-    noise = fractional_noise(0.7, 1, 4096)
+    noise = fractional_noise(0.7, 4096, 1)
     return [mfdfa(noise), mfdfa(np.concatenate([np.ones_like(noise), noise]), draws=0), mfdfa(np.zeros((2, 50)))]
 
 
@@ -37,7 +37,7 @@ def test_binomial_cascade_has_its_exponents_and_its_width():
 def test_fractional_noise_has_one_exponent_on_the_average(H):
     """0.02: h(2) of one series has a deviation of 0.013 to 0.023 (published, 1e4 steps), of 40 in the mean three of 0.004, and
     a bias of 0.005. Blocks are not independent at H = 0.8, so that intervals at 95 % cover somewhat less."""
-    result = mfdfa(fractional_noise(H, 40, 8192), draws=0)
+    result = mfdfa(fractional_noise(H, 8192, 40), draws=0)
     assert result.outcomes.count(Outcome.CONVERGED) >= 38
     found = h_at(result, [2.0])[:, 0]
     assert abs(np.nanmean(found) - H) < 0.02
@@ -47,7 +47,7 @@ def test_fractional_noise_has_one_exponent_on_the_average(H):
 
 def test_width_of_fractional_noise_does_not_beat_its_nulls():
     """At 5 % a null is beaten by chance: of three rows one or none."""
-    noise = mfdfa(np.concatenate([fractional_noise(H, 1, 4096, seed=1) for H in (0.3, 0.5, 0.8)]))
+    noise = mfdfa(np.concatenate([fractional_noise(H, 4096, 1, seed=1) for H in (0.3, 0.5, 0.8)]))
     assert noise.beats_nulls.sum() <= 1 and len(noise.nulls) == 6
     assert f"{noise.beats_nulls.sum()} of 3 series multifractal beyond their nulls" in noise.summary()
 
@@ -88,7 +88,7 @@ def test_fluctuations_are_those_of_the_definition():
 
 
 def test_overlapping_windows_give_the_same_exponents_with_less_scatter():
-    noise = fractional_noise(0.5, 60, 4096)
+    noise = fractional_noise(0.5, 4096, 60)
     apart, over = (h_at(mfdfa(noise, draws=0, overlap=overlap), [-5.0, 2.0]) for overlap in (0.0, 0.5))
     assert abs(np.nanmean(apart[:, 1]) - np.nanmean(over[:, 1])) < 0.01
     assert np.nanstd(over[:, 0]) < np.nanstd(apart[:, 0])
@@ -117,7 +117,7 @@ def test_saturated_run_of_32_samples_leaves_the_width_of_noise_as_narrow():
 
 
 def test_scale_and_mean_of_a_series_do_not_matter_and_rows_are_apart():
-    noise = fractional_noise(0.6, 3, 4096)
+    noise = fractional_noise(0.6, 4096, 3)
     result = mfdfa(noise, draws=0)
     assert_allclose(mfdfa(1e30 * noise, draws=0).h, result.h, atol=1e-9)
     assert_allclose(mfdfa(noise + 100, draws=0).h, result.h, atol=1e-9)
@@ -128,7 +128,7 @@ def test_scale_and_mean_of_a_series_do_not_matter_and_rows_are_apart():
 
 def test_trend_of_one_degree_less_leaves_no_trace():
     """A linear trend adds a parabola to the profile, which degree 2 takes out; degree 1 does not."""
-    noise = fractional_noise(0.5, 1, 4096)
+    noise = fractional_noise(0.5, 4096, 1)
     trend = noise + 1e-2 * np.arange(4096)
     assert_allclose(
         mfdfa(trend, degree=2, draws=0).fluctuations, mfdfa(noise, degree=2, draws=0).fluctuations, rtol=1e-6
@@ -137,7 +137,7 @@ def test_trend_of_one_degree_less_leaves_no_trace():
 
 
 def test_unevenly_spaced_orders_give_the_same():
-    noise = fractional_noise(0.5, 2, 4096)
+    noise = fractional_noise(0.5, 4096, 2)
     some = [-5.0, -4.5, -1.0, 0.0, 2.0, 5.0]
     few = mfdfa(noise, orders=some, draws=0)
     at = np.searchsorted(mfdfa(noise, draws=0).orders, some)
@@ -171,7 +171,7 @@ def test_series_that_rests_most_of_the_time_is_measured_where_windows_are_left()
 
 
 def test_draws_follow_the_generator_and_a_watch_may_stop_them():
-    noise = fractional_noise(0.5, 2, 4096)
+    noise = fractional_noise(0.5, 4096, 2)
     first, again, other = (mfdfa(noise[0], draws=3, generator=torch.Generator().manual_seed(n)) for n in (1, 1, 2))
     np.testing.assert_array_equal(first.nulls[0].draws, again.nulls[0].draws)
     assert not np.array_equal(first.nulls[0].draws, other.nulls[0].draws)
