@@ -53,15 +53,11 @@ def surprisal(
     bad = next((i for i, row in enumerate(rows) if row.ndim != 1 or len(row) < 2 or row.dtype.kind not in "iu"), None)
     if not rows or bad is not None or batch < 1:
         came = (
-            "no texts"
-            if not rows
-            else f"{batch=}"
-            if bad is None
-            else f"text {bad}: {rows[bad].dtype}, {rows[bad].shape}"
+            f"text {bad}: {rows[bad].dtype}, {rows[bad].shape}"
+            if bad is not None
+            else f"{len(rows) or 'no'} texts, {batch=}"
         )
-        raise InputError(
-            f"surprisal takes texts of two token ids or more, one batch at least at a time, but got {came}"
-        )
+        raise InputError(f"surprisal takes texts of two token ids or more, at least one at a time, but got {came}")
     if isinstance(model, nn.Module) and model.training:
         raise InputError("the model is in training mode, where dropout makes scores random: call model.eval() first")
 
@@ -86,11 +82,8 @@ def surprisal(
 
 def _scores(model: Callable[[Tensor], Any], tokens: Tensor) -> Tensor:
     """(texts, steps, vocabulary) of the next tokens, or (texts, steps) of the tokens themselves."""
-    device = (
-        next(model.parameters()).device
-        if isinstance(model, nn.Module) and any(True for _ in model.parameters())
-        else "cpu"
-    )
+    weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    device = "cpu" if weight is None else weight.device
     with torch.no_grad():
         scores = model(tokens.to(device))
     scores = torch.as_tensor(getattr(scores, "logits", scores)).cpu()
@@ -112,8 +105,9 @@ def _log_probabilities(scores: Tensor, tokens: Tensor) -> np.ndarray:
         raise InputError(
             f"tokens {int(tokens.min())} to {int(tokens.max())} came, but the model scores 0 to {scores.shape[2] - 1}"
         )
-    logs = torch.stack([row.double().log_softmax(dim=1) for row in scores[:, :-1]])
-    return logs.gather(2, tokens[:, 1:, None])[..., 0].numpy()
+    chosen = scores[:, :-1].gather(2, tokens[:, 1:, None])[..., 0].double()
+    totals = torch.stack([row.double().logsumexp(dim=1) for row in scores[:, :-1]])  # a text at a time: float64 is wide
+    return (chosen - totals).numpy()
 
 
 def _look_ahead(model: Callable[[Tensor], Any], text: Tensor) -> None:

@@ -84,16 +84,17 @@ def sweeps(
     burn_in: int,
     driving: Tensor | None,
 ) -> Iterator[Sweep]:
-    """From ``begin``, the run's beginning or a saved state of it, to the end."""
-    begin = _copied(begin, dynamics.device)
+    """From ``begin``, the run's beginning or a copy of a saved state of it, to the end. Its rings and blocks are written."""
     states, frame, grown, log_det, speed = begin.states, begin.frame, begin.grown, begin.log_det, begin.speed
     blocks, tail, last, reach = begin.blocks, begin.tail, begin.last, begin.reach
     longest, interval, since = begin.longest, begin.interval, begin.since
+    settings, done = begin.settings, begin.step
+    del begin  # its frame may be most of the memory
     k, length, stride = blocks.shape[3], block_length(steps), stride_length(steps)
     outside, sketch = _outside_layers(dynamics, k, frame), _sketching(states)
     first = None if driving is None else driving[..., 0, :]
     push = pushed(dynamics, states, frame, first, steps=burn_in + steps)
-    for step in range(begin.step, burn_in + steps):
+    for step in range(done, burn_in + steps):
         drive = None if driving is None else driving[..., step, :]
         before = states
         states, frame = push(states, frame, drive)
@@ -122,7 +123,7 @@ def sweeps(
             interval, since = min(longest, 2 * since), 0  # a slow passage alone would let the frame collapse
         rings = tail, last, reach, speed
         yield Sweep(
-            begin.settings, step + 1, states, frame, grown, blocks, log_det, *rings, longest, interval, since, push.note
+            settings, step + 1, states, frame, grown, blocks, log_det, *rings, longest, interval, since, push.note
         )
 
 
@@ -175,6 +176,7 @@ def renewed(frame: Tensor, grown: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     if len(parts) > frames:
         log_dets = torch.linalg.slogdet(parts[-1])[1]
         renewed.append(torch.eye(k).to(frame).expand(starts, k, k))
+    # joined also where there is one: Q's own layout is another than a saved one's
     return torch.cat(renewed, 2), logs.unflatten(0, (frames, starts)), log_dets
 
 
@@ -182,7 +184,7 @@ def orthonormal(frame: Tensor) -> tuple[Tensor, Tensor]:
     """The frame orthonormalised, and ln of how much each of its directions had grown."""
     Q, R = cholesky_qr(frame) if frame.is_cuda else torch.linalg.qr(frame)
     stretch = torch.diagonal(R, dim1=1, dim2=2)
-    return Q * torch.where(stretch < 0, -1.0, 1.0).to(Q)[:, None, :], stretch.abs().log()
+    return Q.mul_(torch.where(stretch < 0, -1.0, 1.0).to(Q)[:, None, :]), stretch.abs().log()
 
 
 def cholesky_qr(frame: Tensor) -> tuple[Tensor, Tensor]:
@@ -238,7 +240,7 @@ def _outside_layers(dynamics: Dynamics, k: int, frame: Tensor) -> Tensor | None:
     return outside
 
 
-def _copied(sweep: Sweep, device: str) -> Sweep:
+def copied(sweep: Sweep, device: str) -> Sweep:
     """On this device, and its own."""
     values = {field.name: getattr(sweep, field.name) for field in fields(sweep)}
     copied: dict[str, Any] = {

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from scipy import stats
 
+from analyses.maps._dimension import FLOOR
 from analyses.maps._runs import Run
 from analyses.maps._sweeps import PARTED
 from analyses.result import Check
 
 SURE = 3.0  # standard errors that a verdict must clear
-FLOOR = 1e-9  # no exponent is claimed to be known better: a thousand steps of rounding
 MEANS = 32  # from which a standard error is taken at least: blocks are merged as far as the starts allow
 SEEN = 5.0  # ln of the growth over a run that would have shown: with a larger doubt, zero is not told from a small exponent,
 SHARP = 1e-3  # unless the doubt is at most this share of the next exponent
@@ -131,28 +131,6 @@ def spread(means: np.ndarray) -> np.ndarray:
     return np.where(gone, 0.0, np.where(gone, 0.0, means).std(axis=0, ddof=1) / np.sqrt(len(means)))
 
 
-def kaplan_yorke(exponents: np.ndarray) -> float:
-    """Kaplan-Yorke dimension of descending exponents; NaN when their sum never turns negative."""
-    sums = np.cumsum(exponents)
-    if exponents[0] < 0:
-        return 0.0
-    whole = int((sums >= 0).sum())
-    if whole == len(exponents):
-        return float("nan")
-    return whole + float(sums[whole - 1] / -exponents[whole])
-
-
-def kaplan_yorke_error(exponents: np.ndarray, errors: np.ndarray, dimension: float) -> float:
-    """D = j + S_j / |l|, l the first exponent after the sum S_j turns: its errors are those of S_j, and of l by S_j / l^2."""
-    if math.isnan(dimension) or dimension == 0:
-        return 0.0 if dimension == 0 else math.nan
-    whole = int((np.cumsum(exponents) >= 0).sum())
-    turning = exponents[whole]
-    if not math.isfinite(turning):
-        return 0.0
-    return float((errors[:whole].sum() + (dimension - whole) * errors[whole]) / abs(turning))
-
-
 def checks_of(run: Run, group: int, exponents: np.ndarray, errors: np.ndarray) -> list[Check]:
     """What must hold of these exponents, as far as it is known of the map."""
     members, name, dynamics = run.groups == group, f"attractor {group + 1}", run.dynamics
@@ -167,17 +145,16 @@ def checks_of(run: Run, group: int, exponents: np.ndarray, errors: np.ndarray) -
     if len(finite) == len(exponents) and not math.isnan(expected):
         checks.append(Check(f"sum of exponents, {name}: mean ln |det J|", expected, float(exponents.sum()), rounding))
 
+    whole = run.lengths == run.lengths[0]
+    own = run.growth[whole][:, members][..., _descending(run.growth[:, members])] / run.lengths[0]
     if len(run.within_layers):
         # two frames along one orbit differ by a bounded turn, which the spread of single blocks covers, and by how far they are
         # still from settled, which shows in how their difference moves from the run's first half to its second
-        whole, length = run.lengths == run.lengths[0], run.lengths[0]
-        own = run.growth[whole][:, members][..., _descending(run.growth[:, members])] / length
         order = _descending(run.within_layers[:, members])
-        within = run.within_layers[whole][:, members][..., order] / length
+        within = run.within_layers[whole][:, members][..., order] / run.lengths[0]
         means = run.within_layers[:, members].sum(axis=0).mean(axis=0)[order] / run.lengths.sum()
         known = np.isfinite(own).all(axis=(0, 1)) & np.isfinite(within).all(axis=(0, 1))
-        half, gaps = max(1, len(own) // 2), own[..., known] - within[..., known]
-        moved = np.abs(gaps[:half].mean(axis=(0, 1)) - gaps[-half:].mean(axis=(0, 1))).max(initial=0.0)
+        moved = np.abs(_moved(own[..., known] - within[..., known])).max(initial=0.0)
         single = own[..., 0].size
         allowed = SURE * (standard_error(own, single) + standard_error(within, single)) + moved + rounding
         with np.errstate(invalid="ignore"):
@@ -190,13 +167,16 @@ def checks_of(run: Run, group: int, exponents: np.ndarray, errors: np.ndarray) -
     moving = period > 1 or (period == 0 and not run.resting[members].all())
     if moving and (len(exponents) == dynamics.dim or exponents[-1] <= doubt[-1]):
         nearest = int(np.abs(exponents).argmin())
-        whole = run.lengths == run.lengths[0]
-        own = run.growth[whole][:, members][..., _descending(run.growth[:, members])][..., nearest] / run.lengths[0]
-        half = max(1, len(own) // 2)
-        moved = abs(float(own[:half].mean() - own[-half:].mean()))  # a frame that is still settling
-        tolerance = float(doubt[nearest]) + abs(slowing) + moved
+        settling = abs(float(_moved(own[..., nearest : nearest + 1])[0]))  # of the frame
+        tolerance = float(doubt[nearest]) + abs(slowing) + settling
         checks.append(Check(f"zero exponent of a flow, {name}", 0.0, float(exponents[nearest]), tolerance))
     return [check for check in checks if math.isfinite(check.tolerance)]  # no error or no flow, no check
+
+
+def _moved(means: np.ndarray) -> np.ndarray:
+    """(directions,) by how much (blocks, starts, directions) means move from the run's first half to its second."""
+    half = max(1, len(means) // 2)
+    return means[-half:].mean(axis=(0, 1)) - means[:half].mean(axis=(0, 1))
 
 
 def _descending(growth: np.ndarray) -> np.ndarray:

@@ -119,7 +119,8 @@ def loss_slices(
     """
     first = as_states(dynamics, starts)
     held = None if drives is None else as_drive(dynamics, drives)
-    autonomous(dynamics, "loss_slices without drives") if held is None else None
+    if held is None:
+        autonomous(dynamics, "loss_slices without drives")
     points = len(first) if held is None else len(held)
     wanted = sorted(set(lengths))
     if not wanted or wanted[0] < 1 or points < 3 or len(first) not in (1, points):
@@ -137,9 +138,9 @@ def loss_slices(
     gap = np.abs(np.concatenate(again, axis=1)[0] - losses[0, :: max(1, points // 8)])
     scale = max(1.0, float(np.abs(losses[0]).max(initial=0)))
 
-    order = np.random.default_rng(0 if generator is None else generator.initial_seed())
-    shuffled = np.stack([losses[:, order.permutation(points)] for _ in range(DRAWS)])
-    draws, roughness = _roughness(shuffled), _roughness(losses)
+    generator = generator or torch.Generator().manual_seed(0)
+    order = torch.rand(DRAWS, points, generator=generator, dtype=torch.float64).argsort(dim=1).numpy()
+    draws, roughness = _roughness(losses[:, order]), _roughness(losses)
     return LossSlices(
         lengths=np.array(wanted, dtype=np.int64),
         losses=losses,
@@ -151,7 +152,7 @@ def loss_slices(
                 f"shuffled points, {length} steps",
                 "neighbouring losses are independent",
                 "point",
-                draws[:, row],
+                draws[row],
                 float(rough),
             )
             for row, (length, rough) in enumerate(zip(wanted, roughness, strict=True))

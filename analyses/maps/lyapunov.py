@@ -18,15 +18,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from analyses.maps._dimension import kaplan_yorke, kaplan_yorke_errors
 from analyses.maps._runs import Run, measured
-from analyses.maps._sweeps import Sweep, beginning, settings_of, sweeps
+from analyses.maps._sweeps import Sweep, beginning, copied, settings_of, sweeps
 from analyses.maps._verdicts import (
     FLOOR,
     SURE,
     checks_of,
     halves_agree,
-    kaplan_yorke,
-    kaplan_yorke_error,
     spread,
     standard_error,
     verdict,
@@ -115,13 +114,12 @@ class LyapunovSpectrum(Result):
     @property
     def kaplan_yorke(self) -> np.ndarray:
         """(attractors,) Kaplan-Yorke dimension; NaN when the directions do not reach a negative sum."""
-        return np.array([kaplan_yorke(row) for row in self.exponents])
+        return kaplan_yorke(self.exponents)
 
     @property
     def kaplan_yorke_errors(self) -> np.ndarray:
         """(attractors,) bound of the standard error, as if those of the exponents were fully correlated."""
-        pairs = zip(self.exponents, self.standard_errors, self.kaplan_yorke, strict=True)
-        return np.array([kaplan_yorke_error(row, error, dimension) for row, error, dimension in pairs])
+        return kaplan_yorke_errors(self.exponents, self.standard_errors)
 
     @property
     def entropies(self) -> np.ndarray:
@@ -227,11 +225,9 @@ def lyapunov_spectrum(
     elif driving.ndim not in (2, 3) or driving.shape[-2] < burn_in + steps:
         raise InputError(f"{burn_in} + {steps} drives are needed, but shape {tuple(driving.shape)} came")
 
-    begin = _begin(dynamics, now, driving, steps, burn_in, k, resume)
-    sweep = begin
-    for sweep in watch(
-        sweeps(dynamics, begin, steps=steps, burn_in=burn_in, driving=driving), burn_in + steps - begin.step
-    ):
+    sweep = _begin(dynamics, now, driving, steps, burn_in, k, resume)
+    left = burn_in + steps - sweep.step
+    for sweep in watch(sweeps(dynamics, sweep, steps=steps, burn_in=burn_in, driving=driving), left):  # noqa: B020
         pass
 
     if sweep.step <= burn_in:
@@ -251,7 +247,7 @@ def _begin(
         )
     if resume.settings != settings:
         raise InputError(f"the state to resume belongs to {resume.settings}; this call is of {settings}")
-    return resume
+    return copied(resume, dynamics.device)
 
 
 def _nothing(starts: int, k: int) -> LyapunovSpectrum:

@@ -172,7 +172,8 @@ def audit_spectrum(
         raise InputError(
             f"attractor {attractor} has {len(runs)} starts; {FEWEST} independent ones give a standard error"
         )
-    if len(spectrum.checks) <= attractor or not np.isfinite(runs).all():
+    summed = any(check.name.startswith(f"sum of exponents, attractor {attractor + 1}:") for check in spectrum.checks)
+    if not summed or not np.isfinite(runs).all():
         raise InputError("the measured exponents must be finite and in all directions, so that their sum is known")
     runs = runs[:, np.argsort(-runs.mean(axis=0), kind="stable")]
     measured, errors = runs.mean(axis=0), _error(runs)
