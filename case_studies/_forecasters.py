@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from case_studies._train import Reader, train
+from case_studies._train import Reader, shipped_weights, train
 from hooks.dynamics import Dynamics, rollout
 from hooks.families import LeakyRate, closed_loop
 from hooks.families import recurrent as recurrent_map
@@ -182,7 +180,5 @@ def looped(module: nn.Module) -> Forecaster:
 def shipped(kind: str) -> nn.Module:
     """The module of this kind from the weights beside this file, which ``trained`` made of 20 000 steps with its own seed."""
     module = ResidualMLP() if kind == "MLP" else Reader(nn.GRU(3, UNITS, batch_first=True), 3)
-    module.load_state_dict(
-        load((files("case_studies") / "weights" / f"lorenz_{kind.lower()}.safetensors").read_bytes())
-    )
+    module.load_state_dict(shipped_weights(f"lorenz_{kind.lower()}"))
     return module.eval().requires_grad_(False)

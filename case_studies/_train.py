@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from hooks.watch import Watch, quiet
@@ -22,6 +24,11 @@ class Reader(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(runs, steps, inputs) -> (runs, steps, outputs), from the zero state."""
         return self.readout(self.rnn(inputs)[0])
+
+
+def shipped_weights(name: str) -> dict[str, Tensor]:
+    """What an earlier training gave: the tensors of ``weights/name.safetensors``."""
+    return load((files("case_studies") / "weights" / f"{name}.safetensors").read_bytes())
 
 
 @dataclass(frozen=True)
