@@ -24,7 +24,7 @@ from analyses.maps.jacobian_spectra import jacobian_spectra
 from analyses.maps.loss_slices import LossSlices, loss_slices
 from analyses.maps.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from analyses.result import Result
-from case_studies._forecaster import lorenz_forecaster
+from case_studies._shallow_plrnn import fitted_to_lorenz
 from case_studies._study import CaseStudy, number_of
 from case_studies._systems import SYSTEMS
 from case_studies.flip_flop_memory import shipped
@@ -87,9 +87,9 @@ def prepare(*, gains: tuple[float, ...], units: int, starts: int, steps: int, bu
     gru = recurrent_map(shipped("GRU").rnn)
     at = 2 * torch.rand(starts, gru.dim, generator=generator, dtype=torch.float64).numpy() - 1
     systems["trained GRU"] = System(gru.hold(np.zeros(gru.inputs)), at)
-    forecaster = lorenz_forecaster()
+    forecaster = fitted_to_lorenz()
     rows = np.linspace(0, len(forecaster.data.points()) - 1, starts).astype(int)
-    systems["trained forecaster"] = System(forecaster.network.dynamics(), forecaster.data.points()[rows])
+    systems["trained forecaster"] = System(forecaster.dynamics(), forecaster.data.points()[rows])
     return Specimen(systems, steps, burn_in)
 
 

@@ -21,8 +21,8 @@ from analyses.maps.exponent_curve import ExponentCurve, exponent_curve
 from analyses.maps.jacobian_spectra import JacobianSpectra, jacobian_spectra
 from analyses.maps.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from analyses.result import Result
+from case_studies._flows import couplings
 from case_studies._study import CaseStudy
-from case_studies._systems import couplings
 from hooks.dynamics import Dynamics
 from hooks.families import flow
 from interp.claims import Claim

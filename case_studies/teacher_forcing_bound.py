@@ -22,7 +22,7 @@ from analyses.maps.forcing_strength import forcing_strength
 from analyses.maps.lyapunov import lyapunov_spectrum
 from analyses.maps.windowed_products import WindowedProducts, windowed_products
 from analyses.result import Result
-from case_studies._forecaster import DT, STEPS, Forecaster, lorenz_forecaster
+from case_studies._shallow_plrnn import DT, STEPS, Fit, fitted_to_lorenz
 from case_studies._study import CaseStudy, number_of
 from hooks.dynamics import Dynamics
 from interp.claims import Claim
@@ -34,13 +34,13 @@ UNFORCED, CHOSEN, EVERY_STEP = "no forcing", "alpha* by the geometric mean norm"
 
 @dataclass(frozen=True, eq=False)
 class Specimen:
-    forecaster: Forecaster
+    forecaster: Fit
     steps: int
 
 
 def prepare(*, runs: int, steps: int) -> Specimen:
     """The forecaster, fitted to so many runs and with as many held out; its own orbits are followed for ``steps``."""
-    return Specimen(lorenz_forecaster(runs=runs), steps)
+    return Specimen(fitted_to_lorenz(runs=runs), steps)
 
 
 def forced(dynamics: Dynamics, alpha: float) -> Dynamics:
@@ -56,12 +56,8 @@ def forced(dynamics: Dynamics, alpha: float) -> Dynamics:
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     """The network's own exponent, the strengths, and products of Jacobians along held-out data without and with forcing."""
-    network, data, held_out = (
-        specimen.forecaster.network,
-        specimen.forecaster.data,
-        specimen.forecaster.held_out.states,
-    )
-    dynamics = network.dynamics()
+    fit = specimen.forecaster
+    dynamics, network, data, held_out = fit.dynamics(), fit.network, fit.data, fit.held_out.states
     own = journal.note(
         "own exponents", lyapunov_spectrum, dynamics, data.states[:, 0], steps=specimen.steps, burn_in=500
     )
