@@ -1,9 +1,10 @@
-"""Timing and the page that the benchmarks write."""
+"""Timing, memory and the page that the benchmarks write."""
 
 from __future__ import annotations
 
 import platform
 import time
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
@@ -24,6 +25,21 @@ def timed(work: Callable[[], T], *, times: int = 5) -> tuple[float, T]:
         answer = work()
         seconds.append(time.perf_counter() - begin)
     return median(seconds), answer
+
+
+def resident(which: str) -> int:
+    """Bytes of memory of this process (Linux): "VmRSS" now, "VmHWM" at the peak."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(which))
+
+
+def allocated(work: Callable[[], object]) -> float:
+    """Peak of what the work allocates in Python and numpy, in MiB."""
+    tracemalloc.start()
+    work()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 2**20
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -43,18 +43,8 @@ def solves(network: PiecewiseLinear) -> int:
 def main() -> None:
     """Time both, print the table and write it to RESULTS.md."""
     torch.set_num_threads(1)
-    header = [
-        "dim",
-        "P",
-        "gain",
-        "regions",
-        "median of 3, s",
-        "numpy solves, s, scaled",
-        "points",
-        "stable",
-        "rational",
-        "complete",
-    ]
+    header = ["dim", "P", "gain", "regions", "median of 3, s", "numpy solves, s, scaled", "points", "stable", "rational",
+              "complete"]  # fmt: skip
     rows = []
     for dim, relu, gain in SETTINGS:
         network = drawn(dim, relu, gain)

@@ -41,7 +41,7 @@ from torch import Tensor, nn
 
 from analyses.maps import _sweeps
 from analyses.maps.lyapunov import lyapunov_spectrum
-from benchmarks._table import machine, table, write_section
+from benchmarks._table import machine, resident, table, write_section
 from case_studies._systems import SYSTEMS
 from hooks.dynamics import Dynamics
 from hooks.families import recurrent
@@ -120,19 +120,20 @@ class Side:
 
     @property
     def variance(self) -> float:
+        """Of the answer: squared standard errors, summed over exponents."""
         return float(self.found.var(axis=0, ddof=1).sum() / len(self.found))
 
-    def row(self, system: str, ours: Side) -> list[str]:
-        work, with_compiling = self._work, (median(self.seconds) + self.compiling) * self.variance
-        mean, error = self.found.mean(axis=0), self.found[:, 0].std(ddof=1) / math.sqrt(len(self.found))
-        their, own = ours._work, (median(ours.seconds) + ours.compiling) * ours.variance
-        return [system, self.tool, self.ensemble, f"{median(self.seconds):.2f}", f"{self.compiling:.1f}",
-                f"{mean[0]:+.4f} ± {error:.4f}", f"{mean.sum():+.4f}", f"{work:.2g}", f"{work / their:.1f}",
-                f"{with_compiling / own:.1f}"]  # fmt: skip
+    def work(self, *, compiling: bool) -> float:
+        """CPU seconds times the variance, with compilation or without."""
+        return (median(self.seconds) + compiling * self.compiling) * self.variance
 
-    @property
-    def _work(self) -> float:
-        return median(self.seconds) * self.variance
+    def row(self, system: str, ours: Side) -> list[str]:
+        """Of the table; ratios are this side's work over ours."""
+        ratio, with_compiling = (self.work(compiling=how) / ours.work(compiling=how) for how in (False, True))
+        mean, error = self.found.mean(axis=0), self.found[:, 0].std(ddof=1) / math.sqrt(len(self.found))
+        return [system, self.tool, self.ensemble, f"{median(self.seconds):.2f}", f"{self.compiling:.1f}",
+                f"{mean[0]:+.4f} ± {error:.4f}", f"{mean.sum():+.4f}", f"{self.work(compiling=False):.2g}", f"{ratio:.1f}",
+                f"{with_compiling:.1f}"]  # fmt: skip
 
 
 def cpu(work: Callable[[], Any], runs: int = RUNS) -> tuple[list[float], Any]:
@@ -171,6 +172,7 @@ def ours(dynamics: Dynamics, starts: Tensor, steps: int, burn_in: int, **options
 
 
 def pynamicalsys(python: Path, name: str, dt: float, starts: Tensor, length: float, transient: float) -> Side:
+    """pynamicalsys in its own Python, on a textbook system from these starts for this time after a transient."""
     asked = {"system": name, "dt": dt, "parameters": PARAMETERS[name], "starts": starts.tolist(), "time": length,
              "transient": transient, "runs": RUNS}  # fmt: skip
     done = subprocess.run(
@@ -254,15 +256,9 @@ def memory(what: str) -> float:
 
     work(DIRECTIONS)()  # what is loaded on first use is not counted
     measured = work(WIDE)
-    before = _resident("VmRSS")
+    before = resident("VmRSS")
     measured()
-    return (_resident("VmHWM") - before) / (WIDE * 8)
-
-
-def _resident(which: str) -> int:
-    """Bytes: VmRSS now, VmHWM at the peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(which))
+    return (resident("VmHWM") - before) / (WIDE * 8)
 
 
 def main() -> None:

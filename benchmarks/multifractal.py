@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from analyses.series.multifractal import mfdfa
-from benchmarks._table import machine, table, write_section
+from benchmarks._table import machine, resident, table, write_section
 
 SCALES = np.unique(np.geomspace(10, 2500, 20).astype(int))
 ORDERS = np.linspace(-5, 5, 20)
@@ -37,6 +37,7 @@ def fluctuations(tool: str, series: np.ndarray) -> np.ndarray:
 
 
 def drawn(count: int) -> np.ndarray:
+    """(count, STEPS) Gaussian noise, seed 0."""
     return np.random.default_rng(0).standard_normal((count, STEPS))
 
 
@@ -46,14 +47,9 @@ def grown(tool: str, count: int) -> float:
     series = drawn(count)
     fluctuations(tool, series[:1])
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
-    before = _kibibytes("VmRSS")
+    before = resident("VmRSS")
     fluctuations(tool, series)
-    return (_kibibytes("VmHWM") - before) / 1024
-
-
-def _kibibytes(name: str) -> int:
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith(name)).split()[1])
+    return (resident("VmHWM") - before) / 2**20
 
 
 def main() -> None:
@@ -78,16 +74,8 @@ def main() -> None:
                 peak = pool.submit(grown, tool, count).result()
             apart = float(np.abs(fluctuations(tool, series[:20])[:, :, whole] / ours[:20] - 1).max())
             ratio = median(seconds[tool]) / median(seconds[tools[0]])
-            rows.append(
-                [
-                    f"{count} x 1e4",
-                    tool,
-                    f"{1000 * median(seconds[tool]):.1f}",
-                    f"{ratio:.1f}",
-                    f"{peak:.0f}",
-                    f"{apart:.0e}",
-                ]
-            )
+            took = f"{1000 * median(seconds[tool]):.1f}"
+            rows.append([f"{count} x 1e4", tool, took, f"{ratio:.1f}", f"{peak:.0f}", f"{apart:.0e}"])
     header = ["series", "tool", "median CPU time, ms", "ratio", "peak beyond the series, MiB", "F farthest from ours"]
     text = (
         f"{table(header, rows)}\n\nGaussian noise, seed 0; F compared at the {whole.sum()} scales where both cut "

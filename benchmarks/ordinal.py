@@ -9,14 +9,13 @@ complexity, absent patterns, ties, bounds and standard errors too; nulls are not
 from __future__ import annotations
 
 import importlib
-import tracemalloc
 from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
 
 from analyses.series.ordinal import ordinal_patterns
-from benchmarks._table import machine, table, timed, write_section
+from benchmarks._table import allocated, machine, table, timed, write_section
 
 
 def peer(name: str) -> ModuleType | None:
@@ -28,6 +27,7 @@ def peer(name: str) -> ModuleType | None:
 
 
 def main() -> None:
+    """Time all in turn, print the table and write it to RESULTS.md."""
     rng = np.random.default_rng(0)
     one, many = rng.standard_normal(100_000), rng.standard_normal((1000, 10_000))
     antropy, ordpy = peer("antropy"), peer("ordpy")
@@ -43,24 +43,15 @@ def main() -> None:
         ours = None
         for name, tool in tools.items():
             seconds, found = timed(lambda: tool(series), times=times)  # noqa: B023
-            tracemalloc.start()
-            tool(series)
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
+            peak = allocated(lambda: tool(series))  # noqa: B023
             ours = (seconds, found) if ours is None else ours
             apart = float(np.abs(found - ours[1]).max())
-            rows.append(
-                [
-                    title,
-                    name,
-                    f"{1000 * seconds:.1f}",
-                    f"{seconds / ours[0]:.1f}",
-                    f"{peak / 2**20:.0f}",
-                    f"{apart:.0e}",
-                ]
-            )
+            ratio = f"{seconds / ours[0]:.1f}"
+            rows.append([title, name, f"{1000 * seconds:.1f}", ratio, f"{peak:.0f}", f"{apart:.0e}"])
     header = ["series", "tool", "median, ms", "ratio", "peak beyond the series, MiB", "farthest from ours"]
-    write_section("Permutation entropy, order 6", f"{table(header, rows)}\n\nGaussian noise, seed 0. {machine()}.")
+    page = table(header, rows)
+    print(page)
+    write_section("Permutation entropy, order 6", f"{page}\n\nGaussian noise, seed 0. {machine()}.")
 
 
 if __name__ == "__main__":

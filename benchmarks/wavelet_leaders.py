@@ -9,14 +9,13 @@ resamples of its blocks and their intervals; nulls are not drawn. A peer that is
 from __future__ import annotations
 
 import importlib
-import tracemalloc
 import warnings
 from collections.abc import Callable
 
 import numpy as np
 
 from analyses.series.wavelet_leaders import wavelet_leaders
-from benchmarks._table import machine, table, timed, write_section
+from benchmarks._table import allocated, machine, table, timed, write_section
 
 ORDERS = np.linspace(-3, 3, 20).tolist()
 
@@ -53,22 +52,11 @@ def main() -> None:
                 warnings.simplefilter("ignore")
                 tool(series[:1])  # imports on first use
                 seconds, found = timed(lambda: tool(series), times=times)  # noqa: B023
-            tracemalloc.start()
-            tool(series)
-            peak = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
+            peak = allocated(lambda: tool(series))  # noqa: B023
             first = (seconds, found) if first is None else first
             apart = np.nanmax(np.abs(found - first[1]))
-            rows.append(
-                [
-                    title,
-                    name,
-                    f"{1000 * seconds:.1f}",
-                    f"{seconds / first[0]:.1f}",
-                    f"{peak / 2**20:.0f}",
-                    f"{apart:.3f}",
-                ]
-            )
+            ratio = f"{seconds / first[0]:.1f}"
+            rows.append([title, name, f"{1000 * seconds:.1f}", ratio, f"{peak:.0f}", f"{apart:.3f}"])
     header = ["walks", "tool", "median, ms", "ratio", "peak beyond the walks, MiB", "farthest c1 from ours"]
     page = table(header, rows)
     print(page)

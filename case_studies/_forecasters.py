@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from case_studies._train import Reader, train
+from case_studies._train import Reader, ridge_regression, shipped_weights, train
 from hooks.dynamics import Dynamics, rollout
 from hooks.families import LeakyRate, closed_loop
 from hooks.families import recurrent as recurrent_map
@@ -63,12 +61,6 @@ def scaled(states: np.ndarray) -> np.ndarray:
     return (states - MEAN) / DEVIATION
 
 
-def fitted(features: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:
-    """(features + 1, 3) weights of ridge regression, the offset last and penalised like the others."""
-    full = np.column_stack([features, np.ones(len(features))])
-    return np.linalg.solve(full.T @ full + ridge * len(full) * np.eye(full.shape[1]), full.T @ targets)
-
-
 def stepped_on(loop: Dynamics, states: np.ndarray) -> np.ndarray:
     """One step on: of a forecaster without memory, whose state is the last true one."""
     return rollout(loop, states, steps=1).states[:, -1]
@@ -87,7 +79,7 @@ def delayed(training: np.ndarray, *, delays: int, quadratic: bool, ridge: float)
 
     windows = np.concatenate([training[delays - 1 - lag : len(training) - 1 - lag] for lag in range(delays)], axis=1)
     increments = training[delays:] - training[delays - 1 : -1]
-    weights = torch.from_numpy(fitted(features(torch.from_numpy(windows)).numpy(), increments, ridge))
+    weights = torch.from_numpy(ridge_regression(features(torch.from_numpy(windows)).numpy(), increments, ridge))
     W, b = weights[:-1].T, weights[-1]
 
     def step(states: Any, _: Any) -> Any:
@@ -129,7 +121,7 @@ def reservoir(training: np.ndarray, *, units: int, ridge: float = 1e-8) -> Forec
         return rollout(driven, np.zeros((len(seen), units)), drives=seen).states[:, -1]
 
     rates = rollout(driven, np.zeros((1, units)), drives=training[:-1]).states[0, WARM:]
-    weights = fitted(rates, training[WARM:], ridge)
+    weights = ridge_regression(rates, training[WARM:], ridge)
     W_out, b_out = weights[:-1].T, weights[-1]
     fed_back, offset = torch.from_numpy(W + W_in @ W_out), torch.from_numpy(b + W_in @ b_out)
     none = torch.zeros(units, 0, dtype=torch.float64)
@@ -182,7 +174,5 @@ def looped(module: nn.Module) -> Forecaster:
 def shipped(kind: str) -> nn.Module:
     """The module of this kind from the weights beside this file, which ``trained`` made of 20 000 steps with its own seed."""
     module = ResidualMLP() if kind == "MLP" else Reader(nn.GRU(3, UNITS, batch_first=True), 3)
-    module.load_state_dict(
-        load((files("case_studies") / "weights" / f"lorenz_{kind.lower()}.safetensors").read_bytes())
-    )
+    module.load_state_dict(shipped_weights(f"lorenz_{kind.lower()}"))
     return module.eval().requires_grad_(False)

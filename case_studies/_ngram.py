@@ -23,15 +23,8 @@ import torch
 from torch import Tensor
 
 WORDS = re.compile(r"\w+|[^\w\s]|\n")  # words, marks, ends of lines
-OMITTED = {
-    "site-packages",
-    "dist-packages",
-    "test",
-    "tests",
-    "idle_test",
-    "encodings",
-    "pydoc_data",
-}  # not its own; tables
+# not its own; tables
+OMITTED = {"site-packages", "dist-packages", "test", "tests", "idle_test", "encodings", "pydoc_data"}
 CACHE = 0.2  # share of the words of the same text
 
 
@@ -63,9 +56,7 @@ class NGram:
         """log p of each token given all before it in its row, (texts, steps)."""
         words = np.asarray(tokens.cpu())
         p = np.full(words.shape, 1 / self.vocabulary)
-        index = found = np.zeros_like(
-            words
-        )  # of the beginning that ends before each word; there is one empty beginning
+        index = found = np.zeros_like(words)  # of the beginning before each word; there is one empty beginning
         for order, (keys, counts, totals, kinds) in enumerate(
             zip(self.keys, self.counts, self.totals, self.kinds, strict=True)
         ):

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from analyses.result import Result
 from hooks.errors import InputError
 from interp.claims import Claim
 from interp.journal import Journal
 from interp.page import Report, writable
 
 S = TypeVar("S")
+
+
+def number_of(title: str, read: Callable[[Any], float]) -> Callable[[Mapping[str, Result]], float]:
+    """What a claim measures: a number read from the result of this title."""
+    return lambda results: float(read(results[title]))
 
 
 @dataclass(frozen=True)

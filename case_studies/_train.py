@@ -1,9 +1,12 @@
-"""Training small recurrent networks from a seed: the loop that the studies share."""
+"""What the studies share of fitting: training from a seed, ridge regression, and the weights that came of it."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 
+import numpy as np
 import torch
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from hooks.watch import Watch, quiet
@@ -22,6 +25,20 @@ class Reader(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """(runs, steps, inputs) -> (runs, steps, outputs), from the zero state."""
         return self.readout(self.rnn(inputs)[0])
+
+
+def shipped_weights(name: str) -> dict[str, Tensor]:
+    """What an earlier training gave: the tensors of ``weights/name.safetensors``."""
+    return load((files("case_studies") / "weights" / f"{name}.safetensors").read_bytes())
+
+
+def ridge_regression(features: np.ndarray, targets: np.ndarray, ridge: float) -> np.ndarray:
+    """(features + 1, ...) weights from (samples, features) to (samples, ...), the offset last and penalised like the others.
+
+    ``ridge`` is the penalty beside the mean square, so it does not depend on the number of samples.
+    """
+    full = np.column_stack([features, np.ones(len(features))])
+    return np.linalg.solve(full.T @ full + ridge * len(full) * np.eye(full.shape[1]), full.T @ targets)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from analyses.maps.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from analyses.maps.stated_spectrum import SURE, SpectrumAudit, audit_spectrum
 from analyses.result import Result
-from case_studies._study import CaseStudy
+from case_studies._study import CaseStudy, number_of
 from case_studies._systems import SYSTEMS
 from hooks.dynamics import Dynamics, rollout
 from interp.claims import Claim
@@ -151,23 +151,8 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
 
 
 def _audit(name: str, read: Callable[[SpectrumAudit], float]) -> Callable[[Mapping[str, Result]], float]:
-    """Of the audit of this system; a KeyError at a scale without."""
-
-    def measure(results: Mapping[str, Result]) -> float:
-        audit = results[f"{name}: stored exponents"]
-        assert isinstance(audit, SpectrumAudit)
-        return float(read(audit))
-
-    return measure
-
-
-def _sum(name: str) -> Callable[[Mapping[str, Result]], float]:
-    def measure(results: Mapping[str, Result]) -> float:
-        spectrum = results[f"{name}: exponents"]
-        assert isinstance(spectrum, LyapunovSpectrum)
-        return float(spectrum.per_start.sum(axis=1).mean())
-
-    return measure
+    """Of the audit of this system."""
+    return number_of(f"{name}: stored exponents", read)
 
 
 def _shift(results: Mapping[str, Result]) -> float:
@@ -222,7 +207,8 @@ study = CaseStudy(
               _audit("Chen", lambda audit: audit.measured[0])),
         Claim("Lorenz96: largest exponent, computed elsewhere", 1.204, "computed once: +- 0.02", 0.09, RUN,
               _audit("Lorenz96", lambda audit: audit.measured[0])),
-        *(Claim(f"{name}: sum of the measured exponents", divergence, formula, 1e-3, "what RK4 adds to it", _sum(name))
+        *(Claim(f"{name}: sum of the measured exponents", divergence, formula, 1e-3, "what RK4 adds to it",
+                number_of(f"{name}: exponents", lambda found: found.per_start.sum(axis=1).mean()))
           for name, divergence, formula in (
               ("Lorenz", -13.667, "divergence -(sigma + 1 + beta)"),
               ("Chen", -10.0, "divergence c - a - b"),

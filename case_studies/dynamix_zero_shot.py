@@ -176,7 +176,11 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
             f"{name}: Dstsp {with_noise:.3g} nats with the gate's noise (median of {specimen.draws}), {without:.3g} without; "
             f"the halves of the true recording lie {halves:.3g} apart. Without noise: {own.summary()}."
         )
-    told = f"The released model has {specimen.parameters} parameters." if specimen.parameters else "A stand-in was run."
+    told = (
+        f"The released model has {specimen.parameters} parameters."
+        if specimen.parameters
+        else "A stand-in was run, one almost-linear RNN of Lorenz63: nothing here is about the released model."
+    )
     return (told, *sentences)
 
 

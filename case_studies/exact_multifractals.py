@@ -33,11 +33,11 @@ from interp.journal import Journal
 
 SHELLS, VISCOUS = 28, 5  # the last shells, which viscosity empties; deviations halve from shell to shell above them
 GRID = (math.sqrt(5) - 1) / 2  # of turns of the largest shell; no shell repeats on it
-VARIANCE = (
-    0.05  # of each log factor of the cascade of deviations; of that of masses a quarter, as its masses are squares
-)
+# of each log factor of the cascade of deviations; of that of masses a quarter, as its masses are squares
+VARIANCE = 0.05
 V = 2 * VARIANCE / math.log(2)
 STABLE = 1.5
+ENOUGH = 19  # draws of a null, which beating each gives the level 0.05
 Series = Callable[[int, int, np.random.Generator], np.ndarray]
 
 
@@ -105,7 +105,7 @@ def weierstrass(amplitudes: np.ndarray) -> Series:
     """Increments of the velocity whose shells have these amplitudes and random phases.
 
     Four shells are finer than the samples. They are seen through them, as in any recording; without them the smallest windows
-    lack a part of their variance, and h(2) is 0.37.
+    would lack a part of their variance, and h would be too large.
     """
 
     def series(rows: int, levels: int, rng: np.random.Generator) -> np.ndarray:
@@ -163,7 +163,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         one = series(1, specimen.null_levels, np.random.default_rng(2))
         found = journal.note(f"{name}, beside nulls", mfdfa, one, draws=specimen.draws)
         sentences.append(f"{name.capitalize()}, beside nulls. {found.summary()}.")
-        unshown += [name] if name in CASCADES and not found.beats_nulls[0] else []
+        unshown += [name] if name in CASCADES and specimen.draws >= ENOUGH and not found.beats_nulls[0] else []
     if unshown:
         sentences.append(
             f"Not shown at this length, though true by construction: that {' and '.join(unshown)} have many exponents. "
@@ -203,7 +203,7 @@ def _beaten(name: str, *, every: bool = True) -> Callable[[Mapping[str, Result]]
 
     def measure(results: Mapping[str, Result]) -> float:
         found: Any = results[f"{name}, beside nulls"]
-        if not found.nulls or len(found.nulls[0].draws) < 19:
+        if not found.nulls or len(found.nulls[0].draws) < ENOUGH:
             raise KeyError(name)
         return float(found.beats_nulls[0] if every else found.nulls[0].beaten)
 

@@ -9,19 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from torch import nn
 
 from analyses.maps.fixed_points import find_fixed_points
 from analyses.result import Result
-from case_studies._study import CaseStudy
+from case_studies._study import CaseStudy, number_of
 from case_studies._tasks import flip_flop
-from case_studies._train import Reader, train
+from case_studies._train import Reader, shipped_weights, train
 from hooks.dynamics import Dynamics, rollout
 from hooks.families import recurrent as recurrent_map
 from hooks.trajectory import Trajectory
@@ -78,9 +76,7 @@ def shipped(kind: Kind) -> Reader:
     """The network of this kind from the weights beside this file, which ``trained(kind)`` made."""
     layer = nn.GRU if kind == "GRU" else nn.RNN
     module = Reader(layer(BITS, UNITS, batch_first=True), BITS)
-    module.load_state_dict(
-        load((files("case_studies") / "weights" / f"flip_flop_{kind.lower()}.safetensors").read_bytes())
-    )
+    module.load_state_dict(shipped_weights(f"flip_flop_{kind.lower()}"))
     return module.eval().requires_grad_(False)
 
 
@@ -122,15 +118,8 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def _field(title: str, read: Any) -> Any:
-    def measure(results: Mapping[str, Result]) -> float:
-        return float(read(results[title]))
-
-    return measure
-
-
 def _index(title: str, name: str) -> Any:
-    return _field(
+    return number_of(
         title,
         lambda result: next(check.got for check in result.checks if check.name.startswith(f"index sum of {name} ")),
     )
@@ -160,17 +149,18 @@ study = CaseStudy(
     prepare=prepare,
     examine=examine,
     claims=(
-        Claim("GRU: fixed points", 27, AGAIN, 0, EXACT, _field("GRU: fixed points", lambda found: len(found.points))),
+        Claim("GRU: fixed points", 27, AGAIN, 0, EXACT, number_of("GRU: fixed points", lambda found: len(found.points))),
         Claim("GRU: stable fixed points", 8, INDEPENDENT, 0, EXACT,
-              _field("GRU: fixed points", lambda found: found.stable.sum())),
-        Claim("GRU: fixed points proved to exist, share", 1, "our aim", 0, "every point or none",
-              _field("GRU: proofs of the fixed points", lambda proofs: proofs.proved.mean())),
+              number_of("GRU: fixed points", lambda found: found.stable.sum())),
+        Claim("GRU: fixed points proved to exist, share", 1, "a nondegenerate root can be proved", 0, "every point",
+              number_of("GRU: proofs of the fixed points", lambda proofs: proofs.proved.mean())),
         Claim("GRU: index sum", 1, "Lefschetz, map of [-1, 1]^16 into itself", 0, "an integer",
               _index("GRU: fixed points", "F")),
-        Claim("tanh: fixed points", 27, PEER, 0, EXACT, _field("tanh: fixed points", lambda found: len(found.points))),
-        Claim("tanh: stable fixed points", 0, PEER, 0, EXACT, _field("tanh: fixed points", lambda found: found.stable.sum())),
+        Claim("tanh: fixed points", 27, PEER, 0, EXACT, number_of("tanh: fixed points", lambda found: len(found.points))),
+        Claim("tanh: stable fixed points", 0, PEER, 0, EXACT,
+              number_of("tanh: fixed points", lambda found: found.stable.sum())),
         Claim("tanh: stable two-cycles", 8, PEER, 0, EXACT,
-              _field("tanh: cycles", lambda found: (found.stable & (found.periods == 2)).sum())),
+              number_of("tanh: cycles", lambda found: (found.stable & (found.periods == 2)).sum())),
         Claim("tanh: index sum of F", 1, "Lefschetz, map of [-1, 1]^16 into itself", 0, "an integer",
               _index("tanh: fixed points", "F")),
         Claim("tanh: index sum of F^2", 1, "Lefschetz, map of [-1, 1]^16 into itself", 0, "an integer",

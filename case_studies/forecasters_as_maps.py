@@ -24,7 +24,7 @@ import torch
 from analyses.maps.certificates import certify
 from analyses.maps.fixed_points import find_fixed_points
 from analyses.maps.lyapunov import LyapunovSpectrum, lyapunov_spectrum
-from analyses.result import Result, counted
+from analyses.result import counted
 from analyses.trajectories.power_spectrum_distance import PowerSpectrumDistance, power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time
 from analyses.trajectories.state_space_divergence import StateSpaceDivergence, state_space_divergence
@@ -42,7 +42,7 @@ from case_studies._forecasters import (
     shipped,
     trained,
 )  # fmt: skip
-from case_studies._study import CaseStudy
+from case_studies._study import CaseStudy, number_of
 from case_studies._systems import SYSTEMS
 from hooks.dynamics import Dynamics, rollout
 from hooks.trajectory import Trajectory
@@ -164,9 +164,9 @@ def _account(journal: Journal, kind: str, forecaster: Forecaster, specimen: Spec
 
     elif len(spectrum.exponents) and abs(spectrum.exponents[0, 2] - THIRD) > NEAR:
         forgets = (
-            f" It has no memory that could hide Lorenz63's contraction ({THIRD:.4g}), so its own differs: the data, "
+            f" It has no hidden memory that could hide Lorenz63's contraction ({THIRD:.4g}), so its own differs: the data, "
+            "all on the attractor, do not show how states off it return."
         )
-        forgets += "all on the attractor, do not show how states off it return."
 
     rests = scaled(EQUILIBRIA)
     held = forecaster.begin(np.repeat(rests[:, None], WARM, axis=1))  # after a long rest at each true equilibrium
@@ -229,10 +229,6 @@ def _beside(value: float, result: StateSpaceDivergence | PowerSpectrumDistance) 
     return f"{value:.3g} (independent true recordings: {draws.min():.3g} to {draws.max():.3g})"
 
 
-def _read(title: str, read: Callable[[Any], float]) -> Callable[[Mapping[str, Result]], float]:
-    return lambda results: float(read(results[title]))
-
-
 def _chaotic(found: LyapunovSpectrum) -> float:
     """The share of starts that end on a chaotic attractor."""
     return sum(size for size, said in zip(found.sizes, found.verdicts, strict=True) if said == "chaotic") / len(
@@ -244,16 +240,17 @@ def _shares(kind: str) -> tuple[Claim, ...]:
     """What it is for a forecaster's loop to share the exponents and the equilibria of the system."""
     exponents, proofs = f"{kind}: exponents", f"{kind}: proofs of the fixed points"
     third = () if kind == "reservoir" else (
-        Claim(f"{kind}: third exponent", THIRD, SPROTT, NEAR, TENTH, _read(exponents, lambda found: found.exponents[0, 2])),
+        Claim(f"{kind}: third exponent", THIRD, SPROTT, NEAR, TENTH, number_of(exponents, lambda found: found.exponents[0, 2])),
     )  # fmt: skip
     return (
-        Claim(f"{kind}: largest exponent", 0.9056, SPROTT, 0.09, TENTH, _read(exponents, lambda found: found.exponents[0, 0])),
+        Claim(f"{kind}: largest exponent", 0.9056, SPROTT, 0.09, TENTH,
+              number_of(exponents, lambda found: found.exponents[0, 0])),
         Claim(f"{kind}: second exponent", 0, "a flow has a zero exponent; a map fitted to one need not", 0.09,
-              "a tenth of the largest", _read(exponents, lambda found: found.exponents[0, 1])),
+              "a tenth of the largest", number_of(exponents, lambda found: found.exponents[0, 1])),
         *third,
-        Claim(f"{kind}: fixed points proved", 3, EQUATIONS, 0, "a count", _read(proofs, lambda found: found.proved.sum())),
+        Claim(f"{kind}: fixed points proved", 3, EQUATIONS, 0, "a count", number_of(proofs, lambda found: found.proved.sum())),
         Claim(f"{kind}: their unstable directions", 5, f"{EQUATIONS}: 1 + 2 + 2", 0, "a count",
-              _read(proofs, lambda found: found.unstable.sum())),
+              number_of(proofs, lambda found: found.unstable.sum())),
     )  # fmt: skip
 
 
@@ -272,11 +269,11 @@ study = CaseStudy(
     claims=(
         Claim("true system: largest exponent", 0.9056, SPROTT, 0.045,
               "three standard errors 0.19 / sqrt(T) of the shortest run, T = 160",
-              _read("true system: exponents", lambda found: found.exponents[0, 0])),
+              number_of("true system: exponents", lambda found: found.exponents[0, 0])),
         Claim("linear: share of starts on a chaotic orbit", 0, "a linear map has no bounded chaotic orbit", 0, "a theorem",
-              _read("linear: exponents", _chaotic)),
+              number_of("linear: exponents", _chaotic)),
         Claim("linear: attractor told from independent recordings", 1, "a rest is no strange attractor", 0, "yes or no",
-              _read("linear: attractor", lambda found: found.nulls[0].beaten)),
+              number_of("linear: attractor", lambda found: found.nulls[0].beaten)),
         *(claim for kind in KINDS[1:] for claim in _shares(kind)),
     ),
     scales={

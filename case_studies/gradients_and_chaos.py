@@ -24,8 +24,8 @@ from analyses.maps.jacobian_spectra import jacobian_spectra
 from analyses.maps.loss_slices import LossSlices, loss_slices
 from analyses.maps.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from analyses.result import Result
-from case_studies._forecaster import lorenz_forecaster
-from case_studies._study import CaseStudy
+from case_studies._shallow_plrnn import fitted_to_lorenz
+from case_studies._study import CaseStudy, number_of
 from case_studies._systems import SYSTEMS
 from case_studies.flip_flop_memory import shipped
 from hooks.dynamics import Dynamics, rollout
@@ -33,20 +33,10 @@ from hooks.families import recurrent as recurrent_map
 from interp.claims import Claim
 from interp.journal import Journal
 
-FITTED = (
-    12,
-    24,
-    36,
-    48,
-)  # unrolls of the rate, in Lyapunov times 1 / |exponent|: after transients of a slope that is not normal
-UNROLLS = (
-    1,
-    2,
-    5,
-    10,
-    20,
-    40,
-)  # of noise and slices: 40 e-foldings lift the narrowest difference, 1e-6, to the attractor's size
+# unrolls of the rate, in Lyapunov times 1 / |exponent|: after transients of a slope that is not normal
+FITTED = (12, 24, 36, 48)
+# of noise and slices: 40 e-foldings lift the narrowest difference, 1e-6, to the attractor's size
+UNROLLS = (1, 2, 5, 10, 20, 40)
 NOISE = 1e-6  # standard deviation of the noise on the start
 SLICE = 401  # points, over 2e-2 of a start coordinate or 1 % of a gain
 
@@ -97,9 +87,9 @@ def prepare(*, gains: tuple[float, ...], units: int, starts: int, steps: int, bu
     gru = recurrent_map(shipped("GRU").rnn)
     at = 2 * torch.rand(starts, gru.dim, generator=generator, dtype=torch.float64).numpy() - 1
     systems["trained GRU"] = System(gru.hold(np.zeros(gru.inputs)), at)
-    forecaster = lorenz_forecaster()
+    forecaster = fitted_to_lorenz()
     rows = np.linspace(0, len(forecaster.data.points()) - 1, starts).astype(int)
-    systems["trained forecaster"] = System(forecaster.network.dynamics(), forecaster.data.points()[rows])
+    systems["trained forecaster"] = System(forecaster.dynamics(), forecaster.data.points()[rows])
     return Specimen(systems, steps, burn_in)
 
 
@@ -209,19 +199,11 @@ def _at_rest(name: str) -> Callable[[Mapping[str, Result]], float]:
 
 
 def _slice(name: str, read: Callable[[LossSlices], float]) -> Callable[[Mapping[str, Result]], float]:
-    def measure(results: Mapping[str, Result]) -> float:
-        slices: Any = results[f"{name}: loss slices"]
-        return float(read(slices))
-
-    return measure
+    return number_of(f"{name}: loss slices", read)
 
 
 def _noise(name: str, at: int) -> Callable[[Mapping[str, Result]], float]:
-    def measure(results: Mapping[str, Result]) -> float:
-        growth: Any = results[f"{name}: gradients under noise"]
-        return float(growth.noise_shares[at])
-
-    return measure
+    return number_of(f"{name}: gradients under noise", lambda growth: growth.noise_shares[at])
 
 
 CRITERION = "gradient norm ~ exp(exponent x unroll), arXiv 2111.05803, our reading"

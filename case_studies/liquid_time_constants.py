@@ -16,12 +16,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
@@ -30,9 +28,9 @@ from analyses.maps.fixed_points import find_fixed_points
 from analyses.maps.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from analyses.result import Result, counted
 from analyses.trajectories.bounds import trajectory_bounds
-from case_studies._study import CaseStudy
+from case_studies._study import CaseStudy, number_of
 from case_studies._tasks import flip_flop
-from case_studies._train import train
+from case_studies._train import shipped_weights, train
 from hooks.dynamics import Dynamics, rollout
 from hooks.families import LeakyRate, LiquidTimeConstant
 from hooks.tangent import jacobian
@@ -119,7 +117,7 @@ def trained(kind: str, seed: int = 0) -> nn.Module:
 def shipped(kind: str) -> nn.Module:
     """The network of this kind from the weights beside this file, which ``trained(kind)`` made."""
     module = LiquidReader() if kind == "liquid" else RateReader()
-    module.load_state_dict(load((files("case_studies") / "weights" / f"two_bits_{kind}.safetensors").read_bytes()))
+    module.load_state_dict(shipped_weights(f"two_bits_{kind}"))
     return module.double().eval().requires_grad_(False)
 
 
@@ -195,7 +193,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
 def _bounded(journal: Journal, name: str, network: LiquidTimeConstant, orbit: Trajectory) -> str:
     """Theorems 1 and 2 along the orbit."""
     box = network.dynamics().box
-    assert box is not None and orbit is not None
+    assert box is not None
     held = box(None)
     assert held is not None
     slowest = network.cm / network.gleak
@@ -275,13 +273,6 @@ def _range(spectrum: LyapunovSpectrum) -> str:
     return f"{first[0]:.3g}" if len(first) == 1 else f"{first.min():.3g} to {first.max():.3g}"
 
 
-def _read(title: str, read: Any) -> Any:
-    def measure(results: Mapping[str, Result]) -> float:
-        return float(read(results[title]))
-
-    return measure
-
-
 def _random_violations(what: str) -> Any:
     def measure(results: Mapping[str, Result]) -> float:
         found: list[Any] = [
@@ -297,11 +288,11 @@ def _random_violations(what: str) -> Any:
 def _of_both(kind: str) -> tuple[Claim, ...]:
     return (
         Claim(f"{kind}: stable fixed points without input", 2**BITS, "the task: 2^2 settings to be held", 0, "a count",
-              _read(f"{kind}: fixed points without input", lambda found: found.stable.sum())),
+              number_of(f"{kind}: fixed points without input", lambda found: found.stable.sum())),
         Claim(f"{kind}: share of attractors without input with negative exponents", 1, "a memory that is held is stable", 0,
-              "each must be", _read(f"{kind}: exponents without input", lambda found: (found.exponents[:, 0] < 0).mean())),
+              "each must be", number_of(f"{kind}: exponents without input", lambda found: (found.exponents[:, 0] < 0).mean())),
         Claim(f"{kind}: the state before is forgotten along inputs", 1, "the task: the answer depends on the inputs alone", 0,
-              "yes or no", _read(f"{kind}: exponents along inputs", lambda found: found.exponents[0, 0] < 0)),
+              "yes or no", number_of(f"{kind}: exponents along inputs", lambda found: found.exponents[0, 0] < 0)),
     )  # fmt: skip
 
 
@@ -316,9 +307,9 @@ study = CaseStudy(
     examine=examine,
     claims=(
         Claim("liquid: time constants beyond their bounds", 0, FIRST, 0, PROVED,
-              _read("liquid: time constants", lambda found: found.violations)),
+              number_of("liquid: time constants", lambda found: found.violations)),
         Claim("liquid: states beyond their bounds", 0, SECOND, 0, PROVED,
-              _read("liquid: states", lambda found: found.violations)),
+              number_of("liquid: states", lambda found: found.violations)),
         Claim("random cells: time constants beyond their bounds", 0, FIRST, 0, PROVED, _random_violations("time constants")),
         Claim("random cells: states beyond their bounds", 0, SECOND, 0, PROVED, _random_violations("states")),
         *_of_both("liquid"),

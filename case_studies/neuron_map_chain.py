@@ -1,6 +1,6 @@
 """A chain Chialvo - Rulkov - Chialvo: how do its exponents change with the coupling, and when do the outer neurons synchronise?
 
-Map neurons of two kinds, coupled diffusively in their fast variable. The coupling is this project's (``_systems.py``): it
+Map neurons of two kinds, coupled diffusively in their fast variable. The coupling is this project's (``_maps.py``): it
 need not be that of the chain in arXiv 2405.05675, and no number is compared with that paper. Known beforehand are identities.
 Without coupling the exponents are those of the single neurons. The outer neurons are equal and see the same neighbour, so
 states in which they agree stay so: there the spectrum is that of the chain folded at its middle, together with the transverse
@@ -19,8 +19,8 @@ from torch import Tensor
 from analyses.maps.exponent_curve import ExponentCurve, exponent_curve
 from analyses.maps.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from analyses.result import Result
+from case_studies._maps import chialvo_rulkov_chain
 from case_studies._study import CaseStudy
-from case_studies._systems import chialvo_rulkov_chain
 from hooks.dynamics import Dynamics, rollout
 from interp.claims import Claim
 from interp.journal import Journal

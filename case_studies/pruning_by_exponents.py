@@ -24,7 +24,7 @@ from analyses.maps.carriers import exponent_carriers
 from analyses.maps.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from analyses.result import Result
 from analyses.trajectories.prediction_time import valid_prediction_time
-from case_studies._study import CaseStudy
+from case_studies._study import CaseStudy, number_of
 from case_studies._tasks import flip_flop
 from case_studies.flip_flop_memory import BITS, UNITS, shipped
 from hooks.dynamics import rollout
@@ -192,11 +192,7 @@ def _share_closer(rule: str) -> Callable[[Mapping[str, Result]], float]:
 
 
 def _trials(title: str) -> Callable[[Mapping[str, Result]], float]:
-    def measure(results: Mapping[str, Result]) -> float:
-        found: Any = results[f"trained: trials {title}"]
-        return float(found.lasting.mean())
-
-    return measure
+    return number_of(f"trained: trials {title}", lambda found: found.lasting.mean())
 
 
 def _as_lucky(results: Mapping[str, Result]) -> float:

@@ -9,20 +9,17 @@ How many rectified units it takes: each of the 2^P regions holds one fixed point
 bounded attractor the indices add up to 1; so at most (2^P + 1) / 2 are stable, and 8 need P = 4 or more. A product of three
 bistable bits of three linear pieces each has P = 6.
 
-Models are judged where a memory shows, 1000 steps on; over the 80 steps that they are fitted to, starts near a border decide,
-and another model of 12 units, with four stable points, comes first.
+Models are judged where a memory shows, 1000 steps on: over the 80 steps that they are fitted to, starts near a border decide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from analyses.maps.fixed_points import find_fixed_points
 from analyses.result import Result
@@ -31,8 +28,9 @@ from analyses.symbols.exact_fixed_points import exact_fixed_points
 from analyses.symbols.regions import regions
 from analyses.symbols.swap_test import swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph
-from case_studies._study import CaseStudy
+from case_studies._study import CaseStudy, number_of
 from case_studies._tasks import flip_flop
+from case_studies._train import shipped_weights
 from case_studies.flip_flop_memory import BITS, UNITS, shipped
 from hooks.dynamics import Dynamics, rollout
 from hooks.families import PiecewiseLinear, recurrent
@@ -41,10 +39,9 @@ from interp.claims import Claim
 from interp.journal import Journal
 from interp.progress import meter
 
-WEIGHTS = Path(__file__).parent / "weights" / "flip_flop_almost_linear.safetensors"
 LATENT, OUTPUTS = 17, 3  # units; principal components that are fitted
 NUMBERS, RUNS = (3, 4, 6, 8, 12), 4  # rectified units, and models of each
-REST = 80  # steps of a relaxation: the GRU has come to rest after some 30
+REST = 80  # steps of a relaxation, in which the GRU comes to rest
 HELD = 1000  # steps after which a surrogate says which memory a state belongs to, and is judged on fresh relaxations
 UPDATES = 8000
 FROM_OWN = "GRU: fixed points from the surrogate's"
@@ -123,7 +120,7 @@ def trained(dynamics: Dynamics, *, runs: int = RUNS, updates: int = UPDATES) -> 
 
 def kept() -> Surrogates:
     """What ``trained`` made, from the weights beside this file."""
-    tensors = load_file(WEIGHTS)
+    tensors = shipped_weights("flip_flop_almost_linear")
     return Surrogates(
         **{name: (part.double() if part.is_floating_point() else part).numpy() for name, part in tensors.items()}
     )
@@ -223,10 +220,6 @@ def _gap(found: Any, own: np.ndarray) -> tuple[float, float]:
     return float(gaps.max(initial=0)), float(between[~np.eye(len(memories), dtype=bool)].min(initial=np.inf))
 
 
-def _read(title: str, read: Callable[[Any], float]) -> Callable[[Mapping[str, Result]], float]:
-    return lambda results: float(read(results[title]))
-
-
 def _few(results: Mapping[str, Any]) -> float:
     stable = [found.stable.sum() for title, found in results.items() if title.startswith(f"P = {NUMBERS[0]}, ")]
     return float(max(stable))
@@ -253,20 +246,20 @@ study = CaseStudy(
     prepare=prepare,
     examine=examine,
     claims=(
-        Claim("GRU: stable fixed points", 8, TASK, 0, EXACT, _read("GRU: fixed points", lambda found: found.stable.sum())),
+        Claim("GRU: stable fixed points", 8, TASK, 0, EXACT, number_of("GRU: fixed points", lambda found: found.stable.sum())),
         Claim("best surrogate: stable fixed points", 8, TASK, 0, EXACT, _best(lambda found: found.stable.sum())),
         Claim("best surrogate: all fixed points", 27, "three independent bistable bits: 3^3, as the GRU has", 0, EXACT,
               _best(lambda found: len(found.points))),
         Claim("best surrogate: regions that hold a stable fixed point", 8, "one a memory", 0, EXACT,
               _best(lambda found: len(np.unique(found.regions[found.stable], axis=0)))),
         Claim("GRU: memories reached in a search from the surrogate's", 8, TASK, 0, EXACT,
-              _read(FROM_OWN, lambda found: found.stable.sum())),
+              number_of(FROM_OWN, lambda found: found.stable.sum())),
         Claim(f"P = {NUMBERS[0]}: most stable fixed points of a surrogate", 2, "at most (2^P + 1) / 2 by the index sum", 2,
               "0 to 4", _few),
         Claim("GRU: pairs of the surrogate's memories told apart by swaps", 28, "8 memories: 28 pairs", 0, EXACT,
-              _read(SINKS, lambda found: found.told_apart.sum() // 2)),
-        Claim("GRU: the surrogate's memories confirmed by swaps (1: yes)", 1, "our hope", 0, "a verdict",
-              _read(SINKS, lambda found: found.confirmed)),
+              number_of(SINKS, lambda found: found.told_apart.sum() // 2)),
+        Claim("GRU: the surrogate's memories confirmed by swaps (1: yes)", 1, "its memories are the GRU's", 0, "yes or no",
+              number_of(SINKS, lambda found: found.confirmed)),
     ),
     scales={
         "tiny": {"train": False, "states": 64, "partitions": 39},

@@ -10,7 +10,7 @@ training each.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,8 @@ from analyses.maps.forcing_strength import forcing_strength
 from analyses.maps.lyapunov import lyapunov_spectrum
 from analyses.maps.windowed_products import WindowedProducts, windowed_products
 from analyses.result import Result
-from case_studies._forecaster import DT, STEPS, Forecaster, lorenz_forecaster
-from case_studies._study import CaseStudy
+from case_studies._shallow_plrnn import DT, STEPS, Fit, fitted_to_lorenz
+from case_studies._study import CaseStudy, number_of
 from hooks.dynamics import Dynamics
 from interp.claims import Claim
 from interp.journal import Journal
@@ -34,13 +34,13 @@ UNFORCED, CHOSEN, EVERY_STEP = "no forcing", "alpha* by the geometric mean norm"
 
 @dataclass(frozen=True, eq=False)
 class Specimen:
-    forecaster: Forecaster
+    forecaster: Fit
     steps: int
 
 
 def prepare(*, runs: int, steps: int) -> Specimen:
     """The forecaster, fitted to so many runs and with as many held out; its own orbits are followed for ``steps``."""
-    return Specimen(lorenz_forecaster(runs=runs), steps)
+    return Specimen(fitted_to_lorenz(runs=runs), steps)
 
 
 def forced(dynamics: Dynamics, alpha: float) -> Dynamics:
@@ -56,12 +56,8 @@ def forced(dynamics: Dynamics, alpha: float) -> Dynamics:
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     """The network's own exponent, the strengths, and products of Jacobians along held-out data without and with forcing."""
-    network, data, held_out = (
-        specimen.forecaster.network,
-        specimen.forecaster.data,
-        specimen.forecaster.held_out.states,
-    )
-    dynamics = network.dynamics()
+    fit = specimen.forecaster
+    dynamics, network, data, held_out = fit.dynamics(), fit.network, fit.data, fit.held_out.states
     own = journal.note(
         "own exponents", lyapunov_spectrum, dynamics, data.states[:, 0], steps=specimen.steps, burn_in=500
     )
@@ -110,10 +106,6 @@ def _growth(found: Any) -> float:
     return float((found.means[-1, 0] * long - found.means[-2, 0] * short) / (long - short))
 
 
-def _read(title: str, read: Callable[[Any], float]) -> Callable[[Mapping[str, Result]], float]:
-    return lambda results: float(read(results[title]))
-
-
 def _over_exponent(results: Mapping[str, Result]) -> float:
     own: Any = results["own exponents"]
     return _growth(results[UNFORCED]) / float(own.exponents[0, 0])
@@ -137,13 +129,13 @@ study = CaseStudy(
               "over 6 units of time exponents spread by some 0.15, 0.03 over 20 runs; and data are not the network's own orbit",
               _over_exponent),
         Claim("no forcing: runs whose product exceeds 1, share", 1, "growth by e^7 on average", 0, "every run",
-              _read(UNFORCED, lambda found: (_longest(found) > 0).mean())),
+              number_of(UNFORCED, lambda found: (_longest(found) > 0).mean())),
         Claim("alpha* by the geometric mean norm: runs whose product exceeds 1, share", 0, BOUND, 0,
               "the product of norms bounds the norm, with a margin that held-out runs share",
-              _read(CHOSEN, lambda found: (_longest(found) > 0).mean())),
+              number_of(CHOSEN, lambda found: (_longest(found) > 0).mean())),
         Claim("alpha* by the largest norm: largest ln norm of any product, or 0", 0, BOUND, 0.1,
               "a held-out step may exceed the largest one seen by a little",
-              _read(EVERY_STEP, lambda found: max(0.0, found.log_singular_values[:, 0].max()))),
+              number_of(EVERY_STEP, lambda found: max(0.0, found.log_singular_values[:, 0].max()))),
         Claim("alpha* by the geometric mean norm: shift of the rate less ln(1 - alpha) / dt", 0, "exact: Jacobians are scaled",
               1e-9, "rounding", _shift),
     ),

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -147,3 +148,18 @@ def test_our_ten_systems_have_the_fields_of_the_database_and_its_starts(name):
         1 + 0.1 * torch.randn(16, ours.dim, generator=torch.Generator().manual_seed(0))
     )
     assert torch.allclose(ours(states), theirs(states), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("dysts") is None, reason="dysts is not installed")
+def test_all_flows_of_the_database_but_six_are_maps():
+    """The six of the docstring, in dysts 0.96."""
+    table = json.loads(files("dysts").joinpath("data/chaotic_attractors.json").read_text())
+    refused, asked = set(), [name for name, stored in table.items() if not stored["delay"]]
+    for name in asked:
+        try:
+            dysts_system(name)
+        except InputError:
+            refused.add(name)
+    assert len(asked) == 129
+    assert refused == {"BeerRNN", "BelousovZhabotinsky", "BickleyJet", "InteriorSquirmer", "MacArthur", "Torus"}

@@ -2,7 +2,7 @@
 
 import torch
 
-from case_studies._systems import chialvo_rulkov_chain
+from case_studies._maps import chialvo_rulkov_chain
 from case_studies.neuron_map_chain import FOLDED, UNFOLD, among, chain, transverse
 from hooks.contract import check_dynamics
 from hooks.tangent import jacobian

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from analyses.maps.jacobian_spectra import jacobian_spectra
-from case_studies._systems import couplings, random_rate_network
+from case_studies._flows import couplings, random_rate_network
 from case_studies.random_network_transition import DT, _rightmost, ensemble
 from hooks.contract import check_dynamics
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from case_studies._systems import SYSTEMS
+from case_studies._train import ridge_regression
 from hooks.dynamics import Dynamics, digest, rollout
+from hooks.families import ShallowPiecewiseLinear
 from hooks.trajectory import Trajectory
 
 DT = 0.04  # time between samples
@@ -19,18 +21,16 @@ STEPS = 200  # of a run of data, the sequence length of the paper's
 
 
 @dataclass(frozen=True, eq=False)
-class ShallowPLRNN:
-    """z' = A z + W1 relu(W2 z + h2) + h1, A diagonal (Hess, Monfared, Brenner, Durstewitz, ICML 2023)."""
+class Fit:
+    """The fitted network, the runs it was fitted to and as many held out, in the data's standard deviations."""
 
-    A: Tensor
-    W1: Tensor
-    W2: Tensor
-    h1: Tensor
-    h2: Tensor
+    network: ShallowPiecewiseLinear
+    data: Trajectory
+    held_out: Trajectory
 
     def dynamics(self) -> Dynamics:
-        """The network as an autonomous map with its exact Jacobian."""
-        A, W1, W2, h1, h2 = vars(self).values()
+        """The network as an autonomous map of three coordinates with its exact Jacobian."""
+        A, W1, W2, h1, h2 = (getattr(self.network, name) for name in ("A", "W1", "W2", "h1", "h2"))
 
         def step(states: Tensor, _: object) -> Tensor:
             return A * states + linear(torch.relu(linear(states, W2, h2)), W1, h1)
@@ -50,16 +50,7 @@ class ShallowPLRNN:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class Forecaster:
-    """The fitted network, the runs it was fitted to and as many held out, in the data's standard deviations."""
-
-    network: ShallowPLRNN
-    data: Trajectory
-    held_out: Trajectory
-
-
-def lorenz_forecaster(*, runs: int = 20, seed: int = 0) -> Forecaster:
+def fitted_to_lorenz(*, runs: int = 20, seed: int = 0) -> Fit:
     """A shallow PLRNN fitted to Lorenz63's next sample on this many runs, in half a second.
 
     The hidden planes W2, h2 are drawn, each through a data point in a random direction, and stay; A, W1 and h1 are fitted by
@@ -77,11 +68,7 @@ def lorenz_forecaster(*, runs: int = 20, seed: int = 0) -> Forecaster:
     W2 /= np.linalg.norm(W2, axis=1, keepdims=True)
     h2 = -(W2 * now[generator.integers(len(now), size=UNITS)]).sum(axis=1)
     hidden = np.maximum(now @ W2.T + h2, 0.0)
-    rows = []
-    for unit in range(3):
-        features = np.column_stack([now[:, unit], hidden, np.ones(len(now))])
-        gram = features.T @ features / len(now) + RIDGE * np.eye(UNITS + 2)
-        rows.append(np.linalg.solve(gram, features.T @ after[:, unit] / len(now)))
-    fitted = np.stack(rows)
-    network = ShallowPLRNN(*(torch.tensor(w) for w in (fitted[:, 0], fitted[:, 1:-1], W2, fitted[:, -1], h2)))
-    return Forecaster(network, data, held_out)
+    rows = [ridge_regression(np.column_stack([now[:, unit], hidden]), after[:, unit], RIDGE) for unit in range(3)]
+    weights, planes, offsets = (torch.from_numpy(array) for array in (np.stack(rows), W2, h2))
+    network = ShallowPiecewiseLinear(weights[:, 0], weights[:, 1:-1], planes, weights[:, -1], offsets)
+    return Fit(network, data, held_out)
