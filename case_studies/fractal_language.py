@@ -61,7 +61,7 @@ def prepare(*, documents: int, words: int, hub: str) -> Specimen:
 
 
 def fractional_noise(H: float, rows: int, steps: int) -> np.ndarray:
-    """(rows, steps), exact: the covariance's Cholesky factor times white noise."""
+    """(rows, steps), exact, by another way than the calibration's own: the covariance's Cholesky factor times white noise."""
     k = np.arange(steps)
     covariance = (np.abs(k - 1.0) ** (2 * H) - 2 * k ** (2.0 * H) + (k + 1.0) ** (2 * H)) / 2
     factor = np.linalg.cholesky(covariance[np.abs(k[:, None] - k)])

@@ -1,12 +1,10 @@
-"""Windows of a profile at several sizes: mean squares that polynomials leave, their sums by block of time, and flat runs."""
+"""Windows of a profile at several sizes: mean squares that polynomials leave, and their sums by block of time."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 from torch import Tensor
-
-FLAT = 1e-9  # of its size: a step that changes by less is still
 
 
 class Windows:
@@ -45,21 +43,3 @@ class Windows:
         cells = np.zeros((len(values), len(self.sizes) * self.blocks))
         cells[:, self.cells] = np.add.reduceat(values, self.runs, axis=1)
         return cells.reshape(len(values), -1, self.blocks)
-
-
-def flat_before(series: np.ndarray, run: int) -> np.ndarray | None:
-    """(series, steps + 1): how many steps before each lie on a run of ``run`` still differences or more; None without one."""
-    count, steps = series.shape
-    sizes = np.abs(series)
-    still = np.abs(np.diff(series, axis=1)) <= FLAT * np.maximum(sizes[:, 1:], sizes[:, :-1])
-    if not still.any():
-        return None
-    before = np.zeros((count, steps), dtype=np.int64)
-    np.cumsum(still, axis=1, out=before[:, 1:])
-    begins = (before[:, run:] - before[:, :-run] == run).astype(np.int64)  # a run from this step to ``run`` steps on
-    depth = np.zeros((count, steps + 1), dtype=np.int64)
-    depth[:, : begins.shape[1]] += begins
-    depth[:, run + 1 : run + 1 + begins.shape[1]] -= begins
-    flat = np.zeros((count, steps + 1), dtype=np.int64)
-    np.cumsum(np.cumsum(depth[:, :-1], axis=1) > 0, axis=1, out=flat[:, 1:])
-    return flat

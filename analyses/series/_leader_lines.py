@@ -7,8 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analyses.series._leader_sums import BLOCKS, block_sums, flat_runs, growth, increments, octaves_of, summaries
+from analyses.series._flat import flat_before
+from analyses.series._leader_sums import BLOCKS, block_sums, growth, increments, octaves_of, summaries
+from analyses.series._scaling import slopes
 
+RUN = 8  # differences that are rounding alone, in a row, make a flat run
 OCTAVES = 5  # 1.5 decades
 MISFIT = 0.1  # octaves of L
 SURE = 4.0  # standard errors, which 16 blocks and leaders that overlap give too small
@@ -76,8 +79,9 @@ def measured(series: np.ndarray, at: Settings, resampled: np.ndarray) -> Measure
     halves = np.clip(np.ceil(2 * (MARGIN - np.nan_to_num(regularity))), 0, 4) / 2 + 0.0
     integration = halves if at.integration is None else np.full(len(series), float(at.integration))
 
-    flat = flat_runs(steps, rounding)
-    sums = block_sums(octaves, flat, at.q, int(at.j[0]), at.moments, at.p, integration, regularity + integration)
+    flat = flat_before(steps, rounding[:, None], RUN)
+    smooth = regularity + integration
+    sums = block_sums(octaves, steps.shape[1], at.q, int(at.j[0]), at.moments, at.p, integration, smooth, flat)
     (log_means,), (cumulants,) = (whole.swapaxes(0, 1) for whole in summaries(sums, at.q, np.ones((1, BLOCKS))))
     means_again, cumulants_again = summaries(sums, at.q, resampled)
     chosen, misfits = straightest(log_means, _errors(means_again), counts, at.ranges)
@@ -135,12 +139,6 @@ def slope_weights(counts: np.ndarray, ranges: list[tuple[int, int]]) -> np.ndarr
         z = n * (j - n @ j / n.sum())
         weights[row, low : high + 1] = z / (z @ j)
     return weights
-
-
-def slopes(points: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(..., k) of points (..., k, octaves); octaves out of the range may be NaN."""
-    weights = weights[..., None, :]
-    return (np.where(weights == 0, 0.0, points) * weights).sum(axis=-1)
 
 
 def straightest(

@@ -6,12 +6,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_opening
 
 from analyses.series._wavelets import Octave, coefficients, leaders
 
 BLOCKS = 16  # of time
-RUN = 8  # steps on a line that make it a run
 FLAT_SHARE = 0.25  # of the three intervals of a leader
 
 
@@ -59,28 +57,23 @@ def growth(octaves: list[Octave], p: float, weights: np.ndarray, *, ends: int = 
     return np.stack(sizes, axis=1) @ weights
 
 
-def flat_runs(steps: np.ndarray, rounding: np.ndarray) -> np.ndarray:
-    """(series, steps) whether a step lies in a run of RUN or more that differ by no more than ``rounding`` (series,)."""
-    still = np.abs(np.diff(steps, axis=1, append=np.inf)) <= rounding[:, None]
-    return binary_opening(still, np.ones((1, RUN))) if still.any() else still
-
-
 def block_sums(
-    octaves: list[Octave], flat: np.ndarray, q: np.ndarray, first: int, moments: int, p: float,
-    integration: np.ndarray, regularity: np.ndarray,
+    octaves: list[Octave], steps: int, q: np.ndarray, first: int, moments: int, p: float, integration: np.ndarray,
+    regularity: np.ndarray, flat: np.ndarray | None = None,
 ) -> Sums:  # fmt: skip
-    """Sums over the leaders of octave ``first`` to the last; ``regularity`` (series,) is that after integration."""
-    count, steps = flat.shape
-    before = np.concatenate([np.zeros((count, 1), dtype=np.int64), np.cumsum(flat, axis=1)], axis=1)
+    """Sums over the leaders of octave ``first`` to the last; ``regularity`` (series,) is that after integration.
+
+    ``flat`` counts the steps before each that lie on flat runs, (series, steps + 1).
+    """
     parts = []
     for octave, values in zip(octaves, leaders(octaves, moments, p, integration), strict=True):
         if octave.j < first:
             continue
         begins = np.rint(octave.start + 2.0**octave.j * np.arange(-1, values.shape[1] - 1)).astype(np.int64)
         kept = values > 0
-        if flat.any():
+        if flat is not None:
             last, beyond = (
-                before[:, -1:] * (at // steps) + before[:, at % steps] for at in (begins, begins + 3 * 2**octave.j)
+                flat[:, -1:] * (at // steps) + flat[:, at % steps] for at in (begins, begins + 3 * 2**octave.j)
             )
             kept &= beyond - last <= FLAT_SHARE * 3 * 2**octave.j
         logs = np.log(np.where(kept, values, 1.0)) - _unresolved(octave.j, p, regularity)[:, None]

@@ -1,13 +1,16 @@
-"""What analyses of series share: reading the array, and how many steps one turn takes."""
+"""What analyses of series share: reading the array, taking it in pieces, and how many steps one turn takes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
 from hooks.errors import InputError
+
+AT_ONCE = 2**18  # steps held in one pass: 2 MB
 
 
 def as_series(data: Any, dimensions: tuple[int, ...], shapes: str) -> np.ndarray:
@@ -23,6 +26,13 @@ def as_series(data: Any, dimensions: tuple[int, ...], shapes: str) -> np.ndarray
     if largest and not 1e-100 < largest < 1e100:
         raise InputError(f"squares of entries up to {largest:.0e} leave the range of float64: rescale the recording")
     return array
+
+
+def pieces(series: np.ndarray) -> Iterator[np.ndarray]:
+    """Series (series, steps), as many at a time as ``AT_ONCE`` steps hold, one at least."""
+    at_once = max(1, AT_ONCE // series.shape[1])
+    for first in range(0, len(series), at_once):
+        yield series[first : first + at_once]
 
 
 def still(series: np.ndarray) -> np.ndarray:

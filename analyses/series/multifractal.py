@@ -31,9 +31,10 @@ from scipy.stats import t as student
 from torch import Tensor
 
 from analyses.result import Check, Null, Outcome, Result, axes_or_new
-from analyses.series._detrended import Windows, flat_before
+from analyses.series._detrended import Windows
+from analyses.series._flat import flat_before
 from analyses.series._scaling import DECADES, Lines, slopes
-from analyses.series._turns import as_series
+from analyses.series._turns import as_series, pieces
 from analyses.surrogates import amplitude_adjusted, shuffled
 from hooks.errors import InputError
 from hooks.watch import Watch, quiet
@@ -49,8 +50,8 @@ LARGEST = 15.0  # order: F^q stays within float64 down to rounding, and is ruled
 BLOCKS = 16
 EVERYTHING, ALL_BUT_ONE = np.ones((1, BLOCKS)), 1 - np.eye(BLOCKS)
 ROUNDING = (4 * np.finfo(np.float64).eps) ** 2  # of F^2, where the profile reaches 1
+FLAT = 1e-9  # of its size: a step that changes by less is still
 FLAT_SHARE = 0.25  # of a window: with so few flat steps its F is still of the usual size
-AT_ONCE = 2**18  # steps held in one pass: 2 MB
 NULLS = (
     ("shuffled", "the order of the values does not matter", shuffled),
     ("IAAFT", "linear Gaussian noise, seen through a monotonic function", amplitude_adjusted),
@@ -227,7 +228,7 @@ def mfdfa(
         return _moments(piece, q, windows)
 
     parts = []
-    for piece in _pieces(recorded):
+    for piece in pieces(recorded):
         moments = measured(piece)
         logs = _log_fluctuations(moments, q, EVERYTHING)[:, 0]
         logs[np.broadcast_to((moments.left_out > 0.5)[:, None], logs.shape)] = np.nan
@@ -294,7 +295,8 @@ def _moments(series: np.ndarray, q: np.ndarray, windows: Windows) -> _Moments:
     units = np.abs(profile).max(axis=1)
     squares = windows.residuals(torch.from_numpy(profile / np.where(units > 0, units, 1.0)[:, None]))
     kept = (squares > ROUNDING).numpy()
-    flat = flat_before(series, max(4, int(windows.sizes[0]) // 2))
+    sizes = np.abs(series)
+    flat = flat_before(series, FLAT * np.maximum(sizes[:, 1:], sizes[:, :-1]), max(4, int(windows.sizes[0]) // 2))
     if flat is not None:
         kept &= flat[:, windows.ends] - flat[:, windows.starts] <= FLAT_SHARE * windows.sizes[windows.scale]
     logs = squares.clamp_min(ROUNDING).log_()
@@ -350,13 +352,7 @@ def _nulls(
         nulls = []
         for name, hypothesis, surrogate in NULLS:
             drawn = surrogate(np.tile(series[row], (draws, 1)), generator=generator)
-            logs = np.concatenate([_log_fluctuations(measured(piece), q, EVERYTHING)[:, 0] for piece in _pieces(drawn)])
+            logs = np.concatenate([_log_fluctuations(measured(piece), q, EVERYTHING)[:, 0] for piece in pieces(drawn)])
             found = _spectrum(slopes(logs, weights[row]), q)[2]
             nulls.append(Null(name, hypothesis, "series", found, float(widths[row])))
         yield row, tuple(nulls) if all(np.isfinite(null.draws).all() for null in nulls) else ()
-
-
-def _pieces(series: np.ndarray) -> Iterator[np.ndarray]:
-    at_once = max(1, AT_ONCE // series.shape[1])
-    for first in range(0, len(series), at_once):
-        yield series[first : first + at_once]

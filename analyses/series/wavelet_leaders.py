@@ -40,9 +40,10 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import t as student
 
 from analyses.result import Check, Null, Outcome, Result, axes_or_new
-from analyses.series._leader_lines import OCTAVES, Measured, Settings, counts_of, measured, slopes
+from analyses.series._leader_lines import OCTAVES, Measured, Settings, counts_of, measured
 from analyses.series._leader_sums import BLOCKS, block_sums, octaves_of, summaries
-from analyses.series._turns import as_series
+from analyses.series._scaling import slopes
+from analyses.series._turns import as_series, pieces
 from analyses.surrogates import amplitude_adjusted, shuffled
 from hooks.errors import InputError
 from hooks.watch import Watch, quiet
@@ -55,7 +56,6 @@ FINEST = 4  # 16 steps: below, what a sampled walk has lost shows in every line
 FEWEST = 16  # leaders of the coarsest octave
 RESAMPLES = 200
 ITERATIONS = 50  # of IAAFT
-AT_ONCE = 2**18  # steps held in one pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -268,7 +268,7 @@ def wavelet_leaders(
 
     picks = torch.randint(BLOCKS, (RESAMPLES, BLOCKS), generator=generator)
     resampled = torch.nn.functional.one_hot(picks, BLOCKS).sum(dim=1).double().numpy()
-    parts = [measured(piece, settings, resampled) for piece in _pieces(recorded)]
+    parts = [measured(piece, settings, resampled) for piece in pieces(recorded)]
     found = Measured(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Measured)))
     scaling = np.array([not reason for reason in found.reasons])
     nulls: tuple[Null, ...] = ()
@@ -336,19 +336,13 @@ def _nulls(found: Measured, at: Settings, draws: int, generator: torch.Generator
              amplitude_adjusted(repeated, iterations=ITERATIONS, generator=generator)),
         ):  # fmt: skip
             parts = []
-            for piece in _pieces(drawn):
+            for piece in pieces(drawn):
                 octaves = octaves_of(piece, at.moments, int(at.j[-1]), np.zeros(len(piece)))
-                order, flat = np.full(len(piece), found.integration[row]), np.zeros(piece.shape, dtype=bool)
-                sums = block_sums(
-                    octaves, flat, no_orders, int(at.j[0]), at.moments, at.p, order, order + found.regularity[row]
-                )
+                order = np.full(len(piece), found.integration[row])
+                smooth = order + found.regularity[row]
+                first = int(at.j[0])
+                sums = block_sums(octaves, piece.shape[1], no_orders, first, at.moments, at.p, order, smooth)
                 cumulants = summaries(sums, no_orders, np.ones((1, BLOCKS)))[1][:, 0]
                 parts.append(slopes(cumulants, found.slopes[row])[:, 1] / math.log(2))
             nulls += (Null(name, hypothesis, "series", np.concatenate(parts), float(found.c[row, 1])),)
         yield nulls
-
-
-def _pieces(series: np.ndarray) -> Iterator[np.ndarray]:
-    at_once = max(1, AT_ONCE // series.shape[1])
-    for first in range(0, len(series), at_once):
-        yield series[first : first + at_once]
