@@ -18,8 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hooks.dynamics import Dynamics
 from hooks.errors import DrivenError, InputError
 
-# Numbers in the tangents of one forward pass, which holds about nine arrays of them: 20 MB
-AT_ONCE = 1 << 18
+# Numbers in the tangents of one forward pass, which holds about nine arrays of them: 10 MB
+AT_ONCE = 1 << 17
 
 # What an eager push spends that a compiled one does not, in seconds: rounded from Lorenz's and GRU's steps on one CPU core.
 # They are constants, not timed, so that a run makes the same choice, and with it the same bits, every time.

@@ -22,13 +22,16 @@ from hooks.tangent import pushed
 TAIL = 256  # states kept of the last half of each run, evenly spaced, to tell attractors apart
 LAST = 128  # last states, for the period
 BLOCKS = 32  # of which means are taken for the standard error
-WIDEST_RING = 1024  # coordinates; of wider states the rings hold a sketch, lest they be most of the memory
+WIDE = (
+    1024  # coordinates; of wider states the rings hold a sketch and frames are orthonormalised in place: memory decides
+)
 SKETCH = 256  # sums over random signs: distances to 1 / sqrt(SKETCH), 6 %, and what repeats still repeats
 WIDEST_DETERMINANT = 64  # the sum rule carries as many tangents again; wider maps go without
 PARTED = 1e4  # ratio of the longest to the shortest tangent at which the frame is orthonormalised: costs four digits of sixteen
 STEEPEST = 200.0  # ln of a tangent's length at which it is orthonormalised: far from overflow, at 709
 LONGEST = 32  # steps between orthonormalisations at most
 LOOSE = 1e-2  # of Q'Q from 1 after one pass of CholeskyQR: a condition of some 1e7 in float64; beyond, Householder's QR
+AT_ONCE = 1 << 18  # numbers of a frame in one triangular solve, which copies them
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +99,7 @@ def sweeps(
     push = pushed(dynamics, states, frame, first, steps=burn_in + steps)
     for step in range(done, burn_in + steps):
         drive = None if driving is None else driving[..., step, :]
-        before = states
+        before, given = states, frame.data_ptr()  # a push may give back what it was given, which the last sweep holds
         states, frame = push(states, frame, drive)
         # one layout in memory, saved or not: with another, matrix products differ in their last bits
         states, frame = states.contiguous(), frame.contiguous()
@@ -109,7 +112,7 @@ def sweeps(
         if taken == 1:
             speed = (states - before).norm(dim=1)
         if since >= interval or taken % length == 0 or 4 * taken % steps < 4:  # the end of a block, of a quarter
-            frame, logs, log_dets = renewed(frame, grown)
+            frame, logs, log_dets = renewed(frame, grown, in_place=frame.data_ptr() != given)
             if taken > 0:
                 grown, log_det = grown + logs, log_det + log_dets
                 blocks[(taken - 1) // length] = grown
@@ -133,9 +136,10 @@ def beginning(dynamics: Dynamics, states: Tensor, k: int, settings: str) -> Swee
     frames = 2 if dynamics.layers and k == dim else 1
     full = k == dim and dim <= WIDEST_DETERMINANT
     generator = torch.Generator().manual_seed(0)
-    directions = torch.randn(starts, dim, k, generator=generator, dtype=torch.float64).to(states)
-    product = [torch.eye(dim).to(states).expand(starts, dim, dim)] if full else []
-    frame = torch.cat([directions] * frames + product, 2)
+    frame = torch.randn(starts, dim, k, generator=generator, dtype=torch.float64).to(states)
+    if frames > 1 or full:
+        product = [torch.eye(dim).to(states).expand(starts, dim, dim)] if full else []
+        frame = torch.cat([frame] * frames + product, 2)
     outside = _outside_layers(dynamics, k, frame)
     frame = frame if outside is None else frame.masked_fill(outside, 0.0)
     grown, kept = states.new_zeros(frames, starts, k), _sketching(states)(states)
@@ -143,7 +147,7 @@ def beginning(dynamics: Dynamics, states: Tensor, k: int, settings: str) -> Swee
         settings=settings,
         step=0,
         states=states,
-        frame=renewed(frame, grown)[0],
+        frame=renewed(frame, grown, in_place=True)[0],
         grown=grown,
         blocks=states.new_zeros(BLOCKS, frames, starts, k),
         log_det=states.new_zeros(starts),
@@ -167,9 +171,12 @@ def growth(sweep: Sweep, *, steps: int, burn_in: int) -> tuple[Tensor, Tensor]:
     return blocks, log_det
 
 
-def renewed(frame: Tensor, grown: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def renewed(frame: Tensor, grown: Tensor, *, in_place: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """The frame orthonormalised, with ln of how much its directions and (starts,) its volumes had grown."""
     frames, starts, k = grown.shape
+    if frame.shape[1] > WIDE and frame.shape[2] == k:
+        frame = frame if in_place else frame.clone()
+        return frame, _growth_of(frame, cholesky_qr(frame))[None], grown.new_zeros(starts)
     parts = frame.unflatten(2, (-1, k)).movedim(2, 0)
     Q, logs = orthonormal(parts[:frames].flatten(0, 1))
     renewed, log_dets = list(Q.unflatten(0, (frames, starts))), grown.new_zeros(starts)
@@ -182,30 +189,46 @@ def renewed(frame: Tensor, grown: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def orthonormal(frame: Tensor) -> tuple[Tensor, Tensor]:
     """The frame orthonormalised, and ln of how much each of its directions had grown."""
-    Q, R = cholesky_qr(frame) if frame.is_cuda else torch.linalg.qr(frame)
+    if frame.is_cuda:
+        Q = frame.clone()
+        return Q, _growth_of(Q, cholesky_qr(Q))
+    Q, R = torch.linalg.qr(frame)
+    return Q, _growth_of(Q, R)
+
+
+def _growth_of(Q: Tensor, R: Tensor) -> Tensor:
+    """ln |diagonal of R|; the signs of the diagonal go into Q."""
     stretch = torch.diagonal(R, dim1=1, dim2=2)
-    return Q.mul_(torch.where(stretch < 0, -1.0, 1.0).to(Q)[:, None, :]), stretch.abs().log()
+    Q.mul_(torch.where(stretch < 0, -1.0, 1.0).to(Q)[:, None, :])
+    return stretch.abs().log()
 
 
-def cholesky_qr(frame: Tensor) -> tuple[Tensor, Tensor]:
-    """Q and R by CholeskyQR2 (Yamamoto, Nakatsukasa, Yanagisawa, Fukaya, ETNA 44, 2015), made of batched products.
+def cholesky_qr(frame: Tensor) -> Tensor:
+    """R of the frames, which become Q, by CholeskyQR2 (Yamamoto, Nakatsukasa, Yanagisawa, Fukaya, ETNA 44, 2015).
 
-    A first pass squares the condition of a frame, which shows in how far its Q is from orthonormal; rows where that is more
-    than ``LOOSE``, or where a factor does not exist, are left to Householder's QR.
+    Batched products, with no second frame in memory. A first pass squares the condition of a frame, which shows in how far
+    its Q is from orthonormal; frames where that is more than ``LOOSE``, or where a factor does not exist, are left to
+    Householder's QR.
     """
     lengths = frame.norm(dim=1, keepdim=True)
-    Q, R, failed = frame / lengths, torch.diag_embed(lengths[:, 0]), torch.zeros_like(frame[:, 0, 0], dtype=torch.bool)
+    frame.div_(torch.where(lengths > 0, lengths, 1.0))
+    R, failed = torch.diag_embed(lengths[:, 0]), torch.zeros_like(frame[:, 0, 0], dtype=torch.bool)
     one = torch.eye(frame.shape[2]).to(frame)
+    rows = max(1, AT_ONCE // (len(frame) * frame.shape[2]))
     for number in range(2):
-        gram = Q.mT @ Q
+        gram = frame.mT @ frame
         lower, trouble = torch.linalg.cholesky_ex(gram)
         failed |= trouble != 0
         if number:
             failed |= ~((gram - one).abs().amax((1, 2)) <= LOOSE)  # also where it is NaN
-        Q, R = torch.linalg.solve_triangular(lower.mT, Q, upper=True, left=False), lower.mT @ R
+        lower = torch.where(failed[:, None, None], one, lower)
+        for part in frame.split(rows, dim=1):
+            part.copy_(torch.linalg.solve_triangular(lower.mT, part, upper=True, left=False))
+        R = lower.mT @ R
     if failed.any():
-        Q[failed], R[failed] = torch.linalg.qr(frame[failed])
-    return Q, R
+        frame[failed], rest = torch.linalg.qr(frame[failed])
+        R[failed] = rest @ R[failed]
+    return R
 
 
 def _allowed(logs: Tensor, since: int) -> int:
@@ -224,7 +247,7 @@ def _allowed(logs: Tensor, since: int) -> int:
 def _sketching(states: Tensor) -> Callable[[Tensor], Tensor]:
     """What the rings hold of states (starts, dim): themselves, or a count sketch (Charikar, Chen, Farach-Colton, 2002)."""
     dim = states.shape[1]
-    if dim <= WIDEST_RING:
+    if dim <= WIDE:
         return lambda now: now
     signs = 2 * torch.randint(2, (dim,), generator=torch.Generator().manual_seed(0)).to(states) - 1
     return lambda now: pad(now * signs, (0, -dim % SKETCH)).unflatten(1, (-1, SKETCH)).sum(1)

@@ -150,7 +150,8 @@ def test_cholesky_qr_is_qr():
     frames = torch.randn(16, 40, 8, generator=generator, dtype=torch.float64)
     # what a push leaves: columns from long to short by PARTED, and leaning towards the first
     frames = frames * torch.logspace(4, 0, 8, dtype=torch.float64) + 1e3 * frames[:, :, :1]
-    Q, R = cholesky_qr(frames)
+    Q = frames.clone()
+    R = cholesky_qr(Q)
     one = torch.eye(8, dtype=torch.float64)
     assert (Q.mT @ Q - one).abs().max() < 1e-14
     assert (Q @ R - frames).abs().max() / frames.abs().max() < 1e-14
@@ -165,14 +166,34 @@ def test_cholesky_qr_leaves_hard_frames_to_householder():
     frames[1, :, 2] = frames[1, :, 1] + 1e-12 * frames[1, :, 2]  # beyond what its Gram matrix can tell
     frames[2, :, 1] = 0.0  # annihilated
     frames[3] = torch.nan
-    Q, R = cholesky_qr(frames)
-    for row in (1, 2, 3):
-        expected = torch.linalg.qr(frames[[row]])
-        assert torch.equal(Q[[row]].nan_to_num(), expected[0].nan_to_num())
-        assert torch.equal(R[[row]].nan_to_num(), expected[1].nan_to_num())
+    Q = frames.clone()
+    R = cholesky_qr(Q)
     kept = [0, 1, 2, 4]
     assert (Q[kept].mT @ Q[kept] - torch.eye(3, dtype=torch.float64)).abs().max() < 1e-14
-    assert (R[2].diagonal().abs() == 0).any()
+    assert (Q[kept] @ R[kept] - frames[kept]).abs().max() < 1e-14
+    assert R.nan_to_num().tril(-1).abs().max() == 0
+    # Householder's own R of the nearly dependent frame: the last entry is rounding of 1e-12, so to its fourth digit
+    expected = torch.linalg.qr(frames[1])[1].diagonal().abs()
+    assert (R[1].diagonal().abs() / expected - 1).abs().max() < 1e-3
+    assert R[2].diagonal()[1] == 0 and R[3].isnan().any()
+
+
+def test_wide_frames_are_carried_and_orthonormalised_like_narrow_ones():
+    """x' = d x has exponents ln d; 1500 coordinates are beyond WIDE, and the leading three are far from the others."""
+    factors = torch.full((1500,), 1e-3, dtype=torch.float64)
+    factors[[3, 700, 1499]] = torch.tensor([0.9, 0.5, 0.25], dtype=torch.float64)
+    wide = Dynamics(lambda x, _: factors * x, dim=1500)
+    found = lyapunov_spectrum(wide, uniform(2, 1500), steps=64, burn_in=64, directions=3)
+    assert found.exponents == pytest.approx(np.log([[0.9, 0.5, 0.25]]), abs=1e-12)
+
+
+def test_a_push_that_gives_back_its_tangents_does_not_change_a_saved_state(tmp_path):
+    still = Dynamics(lambda x, _: x, dim=1500, fingerprint="still", push=lambda x, tangents, _: (x, tangents))
+    starts, path = uniform(1, 1500), tmp_path / "state"
+    whole = lyapunov_spectrum(still, starts, steps=8, directions=2)
+    lyapunov_spectrum(still, starts, steps=8, directions=2, watch=saved_after(3, path))
+    assert_same(lyapunov_spectrum(still, starts, steps=8, directions=2, resume=last_saved(path)), whole)
+    assert whole.exponents == pytest.approx(0.0, abs=1e-14)
 
 
 def test_wide_states_are_told_apart_by_a_sketch():
