@@ -48,6 +48,7 @@ _WHERE = {
     "gradient_growth": "analyses.maps.gradient_growth",
     "index_sum": "analyses.maps.index",
     "jacobian_spectra": "analyses.maps.jacobian_spectra",
+    "koopman_spectrum": "analyses.trajectories.koopman",
     "lempel_ziv": "analyses.series.complexity",
     "liquid": "hooks.families.liquid",
     "LiquidTimeConstant": "hooks.families.liquid",

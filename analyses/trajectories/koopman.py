@@ -1,25 +1,26 @@
 """Which eigenvalues of a map can be read from its recorded states, and which are an artefact of the observables chosen?
 
-A map F acts linearly on functions of the state, (K g)(x) = g(F(x)). Extended dynamic mode decomposition restricts K to the span
-of a dictionary and finds as many eigenpairs as there are observables, whether or not the span is invariant. Each is therefore
-given its residual, as in residual dynamic mode decomposition:
+A map F acts linearly on functions of the state, (K g)(x) = g(F(x)). Extended dynamic mode decomposition restricts K to the
+span of a dictionary and finds as many eigenpairs as there are observables, whether or not the span is invariant. Each is
+therefore given its residual, as in residual dynamic mode decomposition:
 
     residual(lambda, g)^2 = mean |g(next) - lambda g(now)|^2 / variance of g(now)
                           = g* (L - lambda A* - conj(lambda) A + |lambda|^2 G) g / variance,
 
-with G, A, L the means of now* now, now* next and next* next over the pairs. This variant: observables are scaled to unit variance
-and made orthonormal by a singular value decomposition, cut at ``rank_tolerance``, so that the residual on the fitted pairs is
-taken from the differences themselves and is exact to rounding; the constant function, of eigenvalue 1 for every map, is divided
-out; the variance stands for the mean square, since next to eigenvalue 1 any function plus a large constant has a small residual by
-the mean square. A finite sample can be fitted exactly by enough observables, so an eigenpair is *verified* only where the residual
-on runs that were not fitted is within the tolerance as well; otherwise it is *spurious*.
+with G, A, L the means of now* now, now* next and next* next over the pairs. This variant: observables are scaled to unit
+variance and made orthonormal by a singular value decomposition, cut at ``rank_tolerance``, so that the residual on the fitted
+pairs is taken from the differences themselves and is exact to rounding; the constant function, of eigenvalue 1 for every map,
+is divided out; the variance stands for the mean square, since next to eigenvalue 1 any function plus a large constant has a
+small residual by the mean square. A finite sample can be fitted exactly by enough observables, so an eigenpair is *verified*
+only where the residual on runs that were not fitted (from G, A and L, so not below 1e-8) is within the tolerance as well;
+otherwise it is *spurious*.
 
-A residual of r says that g stays coherent for about 1 / r steps; for a map with continuous spectrum this holds of every number on
-the unit circle once the dictionary is rich enough, so the number is no proof that K has an eigenvalue there.
+A residual of r says that g stays coherent for about 1 / r steps. For a map with continuous spectrum this holds of every number
+on the unit circle once the dictionary is rich enough, so the number is no proof that K has an eigenvalue there.
 
-Source: Williams, Kevrekidis, Rowley, J. Nonlinear Sci. 25, 1307 (2015), EDMD; Colbrook, Townsend, Commun. Pure Appl. Math. 77, 221
-(2024; arXiv 2111.14889), ResDMD. Takes a Trajectory; with M pairs and N observables it costs
-O(M N^2) for the fit and each draw of the null, and N^3 for each fold and bag.
+Source: Williams, Kevrekidis, Rowley, J. Nonlinear Sci. 25, 1307 (2015), EDMD; Colbrook, Townsend, Commun. Pure Appl. Math. 77,
+221 (2024; arXiv 2111.14889), ResDMD. Takes a Trajectory; with M pairs and N observables it costs O(M N^2) for the fit and each
+draw of the null, and N^3 for each fold and bag.
 """
 
 from __future__ import annotations
@@ -29,10 +30,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Complex128, Float64
-from scipy.optimize import linear_sum_assignment
 
-from analyses.result import Check, Null, Outcome, Result, axes_or_new
+from analyses.result import Check, Null, Outcome, Result, axes_or_new, counted
 from analyses.trajectories._dictionaries import Coordinates, Dictionary, Gaussians, Harmonics, Monomials
+from analyses.trajectories._eigenpairs import (
+    Eigenpairs,
+    Pairs,
+    differences,
+    eigenpairs,
+    intervals_of,
+    moments_of,
+    residuals_held_out,
+    residuals_of,
+    units_of,
+)
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
 
@@ -40,11 +51,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 __all__ = ["Coordinates", "Gaussians", "Harmonics", "KoopmanSpectrum", "Monomials", "koopman_spectrum"]
-
-FEW, MOST = 10, 100  # units of resampling: fewer runs than FEW are cut into pieces, more than MOST are taken in groups
-FOLDS = 5
-DRIFT = 1e3  # deviations: a function that needs a larger constant to be an eigenfunction drifts, as x' = x + 1 does
-LEVEL = (0.05, 0.95)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +103,7 @@ class KoopmanSpectrum(Result):
     nulls: tuple[Null, ...]
     checks: tuple[Check, ...]
 
-    def nearest(self, eigenvalue: complex) -> int:
+    def nearest(self, eigenvalue: complex | float | np.number) -> int:
         """The index of the eigenvalue nearest to this one. Raises InputError where there is none."""
         if not len(self.eigenvalues):
             raise InputError("no eigenvalue was found, so none is nearest")
@@ -106,10 +112,11 @@ class KoopmanSpectrum(Result):
     def summary(self) -> str:
         """How many eigenpairs are verified, the surest of them, and what shuffled pairs leave."""
         if self.outcome is Outcome.TOO_SHORT:
-            return f"0 eigenpairs read: the recording {self.outcome.value}, {self.pairs} pairs for {len(self.coefficients)} observables"
+            observables = counted(len(self.coefficients), "observable")
+            return f"0 eigenpairs read: the recording {self.outcome.value}, {counted(self.pairs, 'pair')} for {observables}"
         found, count = len(self.eigenvalues), int(self.verified.sum())
-        text = f"{count} of {found} non-trivial eigenpairs of {self.dictionary} have a residual within {self.tolerance:g}, also on "
-        text += f"runs left out, and {found - count} are spurious"
+        text = f"{count} of {found} non-trivial eigenpairs of {self.dictionary} have a residual within {self.tolerance:g}, "
+        text += f"on what was left out as well, and {found - count} are spurious"
         if found:
             best = int(self.held_out.argmin())
             text += (
@@ -118,7 +125,7 @@ class KoopmanSpectrum(Result):
             )
         for null in self.nulls:
             text += f"; shuffled pairs leave {null.draws.max():.0f} verified at most"
-            text += "" if null.beaten else ", so none of it is shown to be dynamics"
+            text += ", so none of it is shown to be dynamics" if count and not null.beaten else ""
         return text
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -152,8 +159,8 @@ def koopman_spectrum(
     Parameters
     ----------
     trajectory
-        Pairs of successive states are taken within runs. Runs should be independent, since they are what is left out; fewer than
-        ten are cut into twenty pieces in all, more than a hundred are taken in a hundred groups.
+        Pairs of successive states are taken within runs. Runs should be independent, since they are what is left out; fewer
+        than ten are cut into twenty pieces in all, more than a hundred are taken in a hundred groups.
     dictionary
         (points, dim) -> (points, observables), real, without the constant; ``Coordinates()`` when left out.
     tolerance
@@ -180,7 +187,7 @@ def koopman_spectrum(
         )
     now, after = trajectory.pairs()
     before, later = _observed(dictionary, now), _observed(dictionary, after)
-    units = _units(trajectory)
+    units = units_of(trajectory)
     told = {
         "tolerance": float(tolerance),
         "dictionary": repr(dictionary),
@@ -192,20 +199,20 @@ def koopman_spectrum(
     generator = generator or np.random.default_rng(0)
 
     mean, scale = before.mean(axis=0), before.std(axis=0)
-    scale = np.where(scale > 1e-12 * np.abs(before).max(axis=0), scale, np.inf)  # a constant observable is left out
+    scale = np.where(scale > 1e-12 * np.abs(mean), scale, np.inf)  # an observable that is constant is left out
     left, sizes, axes = np.linalg.svd((before - mean) / scale, full_matrices=False)
     kept = sizes > max(rank_tolerance * sizes[0], 1e-300)
     basis = axes[kept].T / sizes[kept] * np.sqrt(len(now)) / scale[:, None]
     P, Q = left[:, kept] * np.sqrt(len(now)), (later - mean) @ basis
-    pairs = _Pairs(P, Q, units)
-    eigen = _eigenpairs(P.T @ Q / len(P), Q.mean(axis=0))
-    residuals = _differences(pairs, eigen)
+    pairs = Pairs(P, Q, units)
+    eigen = eigenpairs(P.T @ Q / len(P), Q.mean(axis=0))
+    residuals = differences(pairs, eigen)
     order = np.lexsort((-eigen.values.imag, np.round(np.log(residuals + 1e-300), 6)))  # conjugates: the upper one first
     eigen, residuals = eigen.ordered(order), residuals[order]
-    moments = _moments(pairs)
-    held_out = _held_out(moments, eigen)
+    moments = moments_of(pairs)
+    held_out = residuals_held_out(moments, eigen)
 
-    spread = (now - now.mean(axis=0)) if len(now) else now
+    spread = now - now.mean(axis=0)
     inside = P.T @ spread / len(P)
     verified = (residuals <= tolerance) & (held_out <= tolerance)
     return KoopmanSpectrum(
@@ -213,7 +220,7 @@ def koopman_spectrum(
         residuals=residuals,
         held_out=held_out,
         verified=verified,
-        intervals=_intervals(moments, eigen, bags, generator),
+        intervals=intervals_of(moments, eigen, bags, generator),
         coefficients=basis @ eigen.vectors,
         offsets=eigen.constants - mean @ basis @ eigen.vectors,
         modes=np.linalg.pinv(eigen.vectors) @ inside.astype(np.complex128),
@@ -225,42 +232,12 @@ def koopman_spectrum(
     )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """Observables now, orthonormal over the pairs and of mean 0, the same ones next, and the unit of each pair."""
-
-    P: np.ndarray
-    Q: np.ndarray
-    units: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class _Eigenpairs:
-    """K g = lambda g + means of g, g = P @ vectors, all of unit norm; with the constants g + constants are eigenfunctions."""
-
-    values: np.ndarray
-    vectors: np.ndarray
-    means: np.ndarray
-
-    @property
-    def constants(self) -> np.ndarray:
-        gap = self.values - 1
-        return np.where(self.absorbed, self.means / np.where(gap == 0, 1, gap), 0)
-
-    @property
-    def absorbed(self) -> np.ndarray:
-        """Whether a constant can take up the mean."""
-        return np.abs(self.means) <= DRIFT * np.abs(self.values - 1)
-
-    def ordered(self, order: np.ndarray) -> _Eigenpairs:
-        return _Eigenpairs(self.values[order], self.vectors[:, order], self.means[order])
-
-
 def _observed(dictionary: Dictionary, states: np.ndarray) -> np.ndarray:
     values = np.asarray(dictionary(states))
     if values.ndim != 2 or len(values) != len(states) or not values.shape[1] or np.iscomplexobj(values):
         raise InputError(
-            f"a dictionary gives real (points, observables), but {values.dtype} of shape {values.shape} came of {len(states)} states"
+            f"a dictionary gives real numbers (points, observables), but {values.dtype} of shape {values.shape} came of "
+            f"{len(states)} states"
         )
     if not np.isfinite(values).all():
         raise InputError(
@@ -269,110 +246,27 @@ def _observed(dictionary: Dictionary, states: np.ndarray) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def _units(trajectory: Trajectory) -> np.ndarray:
-    """The run of each pair, or its piece of a run, or its group of runs, numbered from 0."""
-    runs, steps = np.nonzero(trajectory.valid[:, 1:])
-    _, runs = np.unique(runs, return_inverse=True)
-    count = int(runs.max(initial=-1)) + 1
-    if not count:
-        return runs
-    if count >= FEW:
-        return runs * min(count, MOST) // count
-    pieces = -(-2 * FEW // count)
-    lengths = np.bincount(runs)[runs]
-    return np.unique(runs * pieces + steps * pieces // lengths, return_inverse=True)[1]
-
-
-def _eigenpairs(K: np.ndarray, means: np.ndarray) -> _Eigenpairs:
-    values, vectors = (half.astype(np.complex128) for half in np.linalg.eig(K))
-    return _Eigenpairs(values, vectors, means @ vectors)
-
-
-def _differences(pairs: _Pairs, eigen: _Eigenpairs) -> np.ndarray:
-    """Residuals from the differences themselves."""
-    taken = np.where(eigen.absorbed, eigen.means, 0)
-    return np.sqrt(
-        (np.abs(pairs.Q @ eigen.vectors - taken - eigen.values * (pairs.P @ eigen.vectors)) ** 2).mean(axis=0)
-    )
-
-
-def _moments(pairs: _Pairs) -> np.ndarray:
-    """(units, 3, 1 + rank, 1 + rank): sums of G, A and L over the pairs of each unit, the constant first."""
-    P, Q = (np.column_stack([np.ones(len(half)), half]) for half in (pairs.P, pairs.Q))
-    members = [np.flatnonzero(pairs.units == unit) for unit in range(int(pairs.units.max()) + 1)]
-    return np.stack([[P[of].T @ P[of], P[of].T @ Q[of], Q[of].T @ Q[of]] for of in members])
-
-
-def _fitted(moments: np.ndarray) -> _Eigenpairs:
-    """From sums of G and A."""
-    K = np.linalg.pinv(moments[0], rcond=1e-12, hermitian=True) @ moments[1]
-    return _eigenpairs(K[1:, 1:], K[0, 1:])
-
-
-def _residuals(moments: np.ndarray, eigen: _Eigenpairs) -> np.ndarray:
-    """From sums of G, A and L."""
-    G, A, L = moments
-    w = np.vstack([np.zeros_like(eigen.values), eigen.vectors])
-    after = np.vstack([-np.where(eigen.absorbed, eigen.means, 0), eigen.vectors])
-    cross = (w.conj() * (A @ after)).sum(axis=0)
-    square = (after.conj() * (L @ after)).sum(axis=0).real - 2 * (eigen.values.conj() * cross).real
-    size = (w.conj() * (G @ w)).sum(axis=0).real
-    square += np.abs(eigen.values) ** 2 * size
-    variance = size - np.abs(G[0] @ w) ** 2 / G[0, 0]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.sqrt(np.maximum(square, 0) / variance)
-
-
-def _matched(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """For each value, the index of its partner among as many others."""
-    return linear_sum_assignment(np.abs(values[:, None] - others))[1]
-
-
-def _held_out(moments: np.ndarray, eigen: _Eigenpairs) -> np.ndarray:
-    folds = np.arange(len(moments)) % min(FOLDS, len(moments))
-    squares = []
-    for fold in range(int(folds.max()) + 1):
-        fitted = _fitted(moments[folds != fold].sum(axis=0))
-        judged = _residuals(moments[folds == fold].sum(axis=0), fitted)
-        squares.append(judged[_matched(eigen.values, fitted.values)] ** 2)
-    return np.sqrt(np.nan_to_num(np.mean(squares, axis=0), nan=np.inf))
-
-
-def _intervals(moments: np.ndarray, eigen: _Eigenpairs, bags: int, generator: np.random.Generator) -> np.ndarray:
-    if not bags:
-        return np.full((len(eigen.values), 2, 2), np.nan)
-    units = len(moments)
-    counts = generator.multinomial(units, np.full(units, 1 / units), size=bags)
-    found = []
-    for sums in np.tensordot(counts.astype(float), moments[:, :2], axes=1):
-        values = _fitted(sums).values
-        found.append(values[_matched(eigen.values, values)])
-    values = np.array(found)
-    turned = np.angle(eigen.values) + np.angle(values * eigen.values.conj())
-    return np.moveaxis(np.quantile([np.abs(values), turned], LEVEL, axis=1), (0, 1, 2), (2, 1, 0))
-
-
 def _shuffles(
-    pairs: _Pairs, tolerance: float, verified: int, draws: int, generator: np.random.Generator
+    pairs: Pairs, tolerance: float, verified: int, draws: int, generator: np.random.Generator
 ) -> tuple[Null, ...]:
     def count() -> int:
-        drawn = _Pairs(pairs.P, pairs.Q[generator.permutation(len(pairs.Q))], pairs.units)
-        eigen = _eigenpairs(drawn.P.T @ drawn.Q / len(drawn.P), drawn.Q.mean(axis=0))
-        small = _differences(drawn, eigen) <= tolerance
-        return int((small & (_held_out(_moments(drawn), eigen) <= tolerance)).sum()) if small.any() else 0
+        drawn = Pairs(pairs.P, pairs.Q[generator.permutation(len(pairs.Q))], pairs.units)
+        eigen = eigenpairs(drawn.P.T @ drawn.Q / len(drawn.P), drawn.Q.mean(axis=0))
+        small = differences(drawn, eigen) <= tolerance
+        return int((small & (residuals_held_out(moments_of(drawn), eigen) <= tolerance)).sum()) if small.any() else 0
 
     left = np.array([count() for _ in range(draws)], dtype=np.float64)
     return (Null("shuffled pairs", "the next state has nothing to do with the state", "pair", left, float(verified)),)
 
 
-def _checks(pairs: _Pairs, moments: np.ndarray, eigen: _Eigenpairs, residuals: np.ndarray) -> tuple[Check, ...]:
+def _checks(pairs: Pairs, moments: np.ndarray, eigen: Eigenpairs, residuals: np.ndarray) -> tuple[Check, ...]:
     if not len(residuals):
         return ()
     G = pairs.Q @ eigen.vectors
     spans = (np.abs(G - eigen.means) ** 2).mean(axis=0)
     apart = (np.abs(G - eigen.means - eigen.values * (pairs.P @ eigen.vectors)) ** 2).mean(axis=0)
     split = np.abs(spans - np.abs(eigen.values) ** 2 - apart) / np.maximum(spans, 1)
-    both = np.abs(_residuals(moments.sum(axis=0), eigen) ** 2 - residuals**2) / np.maximum(residuals**2, 1)
+    both = np.abs(residuals_of(moments.sum(axis=0), eigen) ** 2 - residuals**2) / np.maximum(residuals**2, 1)
     return (
         Check("the error of K g is orthogonal to the span, largest deviation", 0.0, float(split.max()), 1e-6),
         Check("squared residuals from G, A, L and from differences, largest gap", 0.0, float(both.max()), 1e-8),
