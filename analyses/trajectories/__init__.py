@@ -2,7 +2,9 @@
 
 =======================  ====================================================================================
 bounds                   whether proved bounds hold, and how much of the room is used
+havok                    delay coordinates as a linear system, and the forcing of its last one
 koopman                  eigenvalues of the map as a linear operator, each verified or marked as spurious
+piecewise_dmd            the error of one linear map for each piece of time
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth
 state_space_divergence   the divergence D_stsp of the states that two recordings visit

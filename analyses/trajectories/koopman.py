@@ -26,7 +26,7 @@ draw of the null, and N^3 for each fold and bag.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Complex128, Float64
@@ -188,7 +188,7 @@ def koopman_spectrum(
     now, after = trajectory.pairs()
     before, later = _observed(dictionary, now), _observed(dictionary, after)
     units = units_of(trajectory)
-    told = {
+    told: dict[str, Any] = {
         "tolerance": float(tolerance),
         "dictionary": repr(dictionary),
         "pairs": len(now),
@@ -273,7 +273,7 @@ def _checks(pairs: Pairs, moments: np.ndarray, eigen: Eigenpairs, residuals: np.
     )
 
 
-def _without(observables: int, dim: int, told: dict) -> KoopmanSpectrum:
+def _without(observables: int, dim: int, told: dict[str, Any]) -> KoopmanSpectrum:
     nothing = np.zeros(0)
     return KoopmanSpectrum(
         eigenvalues=nothing.astype(complex), residuals=nothing, held_out=nothing, verified=nothing.astype(bool),
