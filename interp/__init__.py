@@ -64,6 +64,7 @@ _WHERE = {
     "piecewise_dmd": "analyses.trajectories.piecewise_dmd",
     "plane_basins": "analyses.maps.basins",
     "power_spectrum_distance": "analyses.trajectories.power_spectrum_distance",
+    "re_encoding": "analyses.trajectories.re_encoding",
     "region_table": "analyses.symbols.region_table",
     "regions": "analyses.symbols.regions",
     "report": "interp.plans",

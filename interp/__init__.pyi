@@ -54,6 +54,7 @@ from analyses.trajectories.koopman import koopman_spectrum as koopman_spectrum
 from analyses.trajectories.piecewise_dmd import piecewise_dmd as piecewise_dmd
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
+from analyses.trajectories.re_encoding import re_encoding as re_encoding
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from hooks.capture import capture as capture
 from hooks.dynamics import Dynamics as Dynamics

@@ -7,6 +7,7 @@ koopman                  eigenvalues of the map as a linear operator, each verif
 piecewise_dmd            the error of one linear map for each piece of time
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth
+re_encoding              how often a linear model of lifted states should go back to the state
 state_space_divergence   the divergence D_stsp of the states that two recordings visit
 stream_geometry          the portrait: principal components, speed, participation ratio
 =======================  ====================================================================================
