@@ -114,6 +114,19 @@ def rabinovich_fabrikant(a: float = 1.1, gamma: float = 0.87, dt: float = 0.01) 
     )
 
 
+def duffing(damping: float = 0.5, dt: float = 0.25, substeps: int = 10) -> Dynamics:
+    """x' = v, v' = -damping v + x - x^3: wells at x = +-1 with slopes of trace -damping and determinant 2, a saddle at 0."""
+
+    def velocity(states: Tensor, _: Any) -> Tensor:
+        x, v = states.unbind(1)
+        return torch.stack([v, -damping * v + x - x**3], 1)
+
+    def slope(states: Tensor, _: Any) -> Tensor:
+        return matrix(states, [[0.0, 1.0], [1 - 3 * states[:, 0] ** 2, -damping]])
+
+    return flow(velocity, 2, dt=dt, jacobian=slope, substeps=substeps, name="Duffing")
+
+
 def lorenz96(sites: int = 40, forcing: float = 8.0, dt: float = 0.02) -> Dynamics:
     """x_i' = (x_(i+1) - x_(i-2)) x_(i-1) - x_i + forcing on a ring of at least four sites."""
     if sites < 4:

@@ -122,8 +122,8 @@ def re_encoding(
     Raises
     ------
     InputError
-        For runs of several lengths, of one state or none, periods or horizons below 1 or none, or parts of widths that do not
-        fit.
+        For runs of several lengths, of one state or none, periods or horizons below 1 or none, parts of widths that do not fit,
+        or a matrix that is not finite.
     """
     truth = trajectory.states
     if not len(truth) or truth.shape[1] < 2 or not trajectory.valid.all():
@@ -135,6 +135,8 @@ def re_encoding(
     z = np.asarray(lift(truth[:, 0]), dtype=np.float64)
     if z.shape != (len(truth), len(K)) or K.shape != (len(K), len(K)):
         raise InputError(f"{len(truth)} states are lifted to shape {z.shape}, which a matrix {K.shape} cannot advance")
+    if not np.isfinite(K).all():
+        raise InputError(f"{int((~np.isfinite(K)).sum())} entries of the matrix are not finite")
     start = np.asarray(back(z), dtype=np.float64)
     if start.shape != truth[:, 0].shape:
         raise InputError(f"states of shape {truth[:, 0].shape} come back as {start.shape}")

@@ -88,6 +88,8 @@ def test_parts_that_do_not_fit_are_refused():
         re_encoding(runs, same, np.eye(3), same)
     with pytest.raises(InputError, match=r"states of shape \(1, 2\) come back as \(1, 1\)"):
         re_encoding(runs, same, TURN, lambda z: z[:, :1])
+    with pytest.raises(InputError, match="4 entries of the matrix are not finite"):
+        re_encoding(runs, same, np.nan * TURN, same)
     with pytest.raises(InputError, match="steps, one at least"):
         re_encoding(runs, same, TURN, same, periods=(0,))
     with pytest.raises(InputError, match="runs of one length"):
