@@ -190,7 +190,7 @@ def koopman_spectrum(
     units = units_of(trajectory)
     told: dict[str, Any] = {
         "tolerance": float(tolerance),
-        "dictionary": repr(dictionary),
+        "dictionary": getattr(dictionary, "__name__", repr(dictionary)),
         "pairs": len(now),
         "units": int(units.max(initial=-1)) + 1,
     }
