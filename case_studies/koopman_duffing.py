@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 
 from analyses.result import Result
-from analyses.trajectories.koopman import Gaussians, Harmonics, Monomials, koopman_spectrum
+from analyses.trajectories.koopman import Dictionary, Gaussians, Harmonics, Monomials, koopman_spectrum
 from case_studies._flows import duffing
 from case_studies._maps import cat_map, logistic, standard_map
 from case_studies._study import CaseStudy, number_of
-from hooks.dynamics import rollout
+from hooks.dynamics import Dynamics, rollout
 from hooks.trajectory import Trajectory
 from interp.claims import Claim
 from interp.journal import Journal
@@ -43,12 +43,12 @@ def _grid(width: float, height: float, columns: int, rows: int) -> np.ndarray:
     return np.array(list(itertools.product(*axes)))
 
 
-DICTIONARIES = {
+DICTIONARIES: Mapping[str, Dictionary] = {
     ONE: Monomials(7),
     TWO: Gaussians(_grid(1.6, 1.0, 12, 8), 0.5),
     SQUARE: Gaussians(_grid(2.0, 2.0, 14, 14), 0.5),
 }
-MIXING: Mapping[str, tuple[Any, float, Any]] = {
+MIXING: Mapping[str, tuple[Dynamics, float, Dictionary]] = {
     "cat map": (cat_map(), 1.0, Harmonics(3)),
     "standard map at kick 20": (standard_map(20.0), 2 * math.pi, Harmonics(3, period=2 * math.pi)),
     "logistic map at 4": (logistic(), 1.0, Monomials(8)),
@@ -85,7 +85,7 @@ def prepare(*, runs: int, square: int, bags: int, draws: int) -> Specimen:
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     """The spectrum of every set of orbits."""
-    dictionaries = DICTIONARIES | {name: dictionary for name, (_, _, dictionary) in MIXING.items()}
+    dictionaries = {**DICTIONARIES} | {name: dictionary for name, (_, _, dictionary) in MIXING.items()}
     sentences = []
     for title, orbits in specimen.orbits.items():
         found = journal.note(

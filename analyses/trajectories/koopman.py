@@ -50,7 +50,7 @@ from hooks.trajectory import Trajectory
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Coordinates", "Gaussians", "Harmonics", "KoopmanSpectrum", "Monomials", "koopman_spectrum"]
+__all__ = ["Coordinates", "Dictionary", "Gaussians", "Harmonics", "KoopmanSpectrum", "Monomials", "koopman_spectrum"]
 
 
 @dataclass(frozen=True, eq=False)
