@@ -117,7 +117,9 @@ def residuals_held_out(moments: np.ndarray, eigen: Eigenpairs) -> np.ndarray:
         fitted = fitted_to(moments[folds != fold].sum(axis=0))
         judged = residuals_of(moments[folds == fold].sum(axis=0), fitted)
         squares.append(judged[_matched(eigen.values, fitted.values)] ** 2)
-    return np.sqrt(np.nan_to_num(np.mean(squares, axis=0), nan=np.inf))
+    found = np.sqrt(np.nan_to_num(np.mean(squares, axis=0), nan=np.inf))
+    conjugates = np.abs(eigen.values[:, None] - eigen.values.conj()).argmin(axis=1) if len(found) else []
+    return np.maximum(found, found[conjugates])  # a pair may be matched unevenly, and is judged as one
 
 
 def intervals_of(moments: np.ndarray, eigen: Eigenpairs, bags: int, generator: np.random.Generator) -> np.ndarray:

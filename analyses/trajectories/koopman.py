@@ -140,7 +140,7 @@ class KoopmanSpectrum(Result):
             chosen = self.eigenvalues[kept]
             ax.plot(chosen.real, chosen.imag, mark, color=colour, markersize=4, label=f"{name} ({len(chosen)})")
         ax.set(xlabel="real part", ylabel="imaginary part", aspect="equal")
-        ax.legend(frameon=False, fontsize="small")
+        ax.legend(frameon=False, fontsize="small", loc="upper left")
         return ax
 
 

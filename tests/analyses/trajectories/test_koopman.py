@@ -161,6 +161,18 @@ def test_two_wells_give_each_eigenvalue_twice_and_an_invariant_function_that_is_
     assert np.isnan(found.intervals).all()
 
 
+def test_near_a_rest_of_a_network_the_eigenvalues_are_those_of_its_slope():
+    W = torch.tensor(np.random.default_rng(3).standard_normal((5, 5)) / 4)
+    network = Dynamics(lambda h, _: torch.tanh(h @ W.T + 0.3), dim=5)
+    rest = rollout(network, np.zeros((1, 5)), steps=500).states[0, -1]
+    found = koopman_spectrum(rollout(network, rest + 1e-4 * starts(40, 5), steps=5))
+    slope = (1 - rest**2)[:, None] * W.numpy()
+    for eigenvalue in np.linalg.eigvals(slope):
+        # what is left is of second order: 1e-4 of the linear part
+        assert abs(found.eigenvalues[found.nearest(eigenvalue)] - eigenvalue) < 1e-3
+    assert found.verified.all()
+
+
 def test_noise_fitted_exactly_is_told_by_what_was_left_out():
     # 60 pairs of independent noise in 30 random waves: the fit is good, the rest is not
     noise = np.random.default_rng(0).standard_normal((30, 3, 2))
