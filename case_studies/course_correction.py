@@ -8,6 +8,9 @@ matrix, where the paper's is the bilinear step of a continuous one; so errors ne
 
 The mechanism is seen by the fixed points. z <- K z has one unless 1 is an eigenvalue; the re-encoded map back(K^p lift(x)) is a
 nonlinear map of the state and can have the three that the oscillator has.
+
+Measured at full scale: of three seeds, all with the best period at 10 and errors alike, one run in a hundred of seed 2 (largest
+|eigenvalue| 1.0118) has not grown to a hundred deviations within a thousand steps, so the claim of every run differs there.
 """
 
 from __future__ import annotations

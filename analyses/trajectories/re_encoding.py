@@ -73,7 +73,7 @@ class ReEncoding(Result):
 
     def summary(self) -> str:
         """How many runs diverge without going back, and the best period at each horizon."""
-        text = f"{self.diverged[-1]} of {self.runs} runs diverge without re-encoding (largest |eigenvalue| {self.radius:.4f})"
+        text = f"{self.diverged[-1]} of {self.runs} runs diverge without re-encoding (largest |eigenvalue| {self.radius:.5g})"
         for h, horizon in enumerate(self.horizons):
             never = self.best[h] == self.periods[-1]
             text += f"; over {horizon} steps the best is {'never' if never else f'every {self.best[h]}'}, error "

@@ -173,6 +173,23 @@ def test_near_a_rest_of_a_network_the_eigenvalues_are_those_of_its_slope():
     assert found.verified.all()
 
 
+@pytest.mark.parametrize("kept", [0.8, 0.99])
+def test_noise_in_the_step_is_a_residual_that_finer_sampling_lowers(kept):
+    # x' = kept x + (1 - kept^2)^(1/2) noise, of unit variance: E x' = kept x, and x' - kept x has variance 1 - kept^2
+    rng = np.random.default_rng(0)
+    x = [rng.standard_normal(500)]
+    for _ in range(100):
+        x.append(kept * x[-1] + math.sqrt(1 - kept**2) * rng.standard_normal(500))
+    found = koopman_spectrum(Trajectory(np.stack(x, axis=1)[:, :, None]), draws=0)
+    error = math.sqrt((1 - kept**2) / 50_000)  # of the slope, from 50 000 pairs
+    assert abs(found.eigenvalues[0] - kept) < 4 * error
+    low, high = found.intervals[0, 0]
+    assert low < found.eigenvalues[0].real < high and high - low == pytest.approx(
+        3.29 * error, rel=0.5
+    )  # 5 to 95 %, of 50 bags
+    assert found.residuals[0] == pytest.approx(math.sqrt(1 - kept**2), rel=0.05) and not found.verified[0]
+
+
 def test_noise_fitted_exactly_is_told_by_what_was_left_out():
     # 60 pairs of independent noise in 30 random waves: the fit is good, the rest is not
     noise = np.random.default_rng(0).standard_normal((30, 3, 2))
