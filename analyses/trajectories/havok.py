@@ -176,7 +176,9 @@ def havok(
     kurtosis = _kurtosis(v[:, -1])
     generator = generator or torch.Generator().manual_seed(0)
     drawn = [
-        np.concatenate([_randomised(forcing, generator) for forcing in np.split(v[:, -1], starts[1:])])
+        np.concatenate(
+            [phase_randomised(forcing[None], generator=generator)[0] for forcing in np.split(v[:, -1], starts[1:])]
+        )
         for _ in range(draws)
     ]
     nulls = (
@@ -202,10 +204,6 @@ def _coordinates(runs: list[np.ndarray], delays: int, rank: int) -> tuple[np.nda
     basis = shapes[:kept].T
     signs = np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(kept)])
     return left[:, :kept] * signs * np.sqrt(len(windows)), basis * signs, sizes / np.sqrt(len(windows))
-
-
-def _randomised(series: np.ndarray, generator: torch.Generator) -> np.ndarray:
-    return phase_randomised(series[None], generator=generator)[0]
 
 
 def _followed(
