@@ -24,6 +24,8 @@ _WHERE = {
     "continue_fixed_points": "analyses.maps.continuation",
     "controlled_flow": "hooks.families.controlled",
     "covariant_vectors": "analyses.maps.covariant_vectors",
+    "delay_embedded": "analyses.series.delay_embedding",
+    "delay_embedding": "analyses.series.delay_embedding",
     "divergence_rate": "analyses.series.divergence",
     "Dynamics": "hooks.dynamics",
     "dynamics": "interp.reading",

@@ -28,6 +28,8 @@ from analyses.maps.windowed_products import windowed_products as windowed_produc
 from analyses.series.complexity import compressed_complexity as compressed_complexity
 from analyses.series.complexity import lempel_ziv as lempel_ziv
 from analyses.series.complexity import sample_entropy as sample_entropy
+from analyses.series.delay_embedding import delay_embedded as delay_embedded
+from analyses.series.delay_embedding import delay_embedding as delay_embedding
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.long_range import long_range as long_range
 from analyses.series.multifractal import mfdfa as mfdfa
