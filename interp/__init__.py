@@ -58,6 +58,7 @@ _WHERE = {
     "loss_slices": "analyses.maps.loss_slices",
     "lyapunov_spectrum": "analyses.maps.lyapunov",
     "markov_order": "analyses.symbols.markov_order",
+    "memory_function": "analyses.maps.memory_function",
     "mfdfa": "analyses.series.multifractal",
     "minimal_kicks": "analyses.maps.kicks",
     "ordinal_patterns": "analyses.series.ordinal",
