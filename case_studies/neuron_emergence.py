@@ -3,8 +3,8 @@
 Xiao et al. (ICLR 2025, arXiv 2402.09099) measure the multifractal spectrum of weights around units, see its peak move left and
 its width grow in training, and call the product emergence. Here a one-layer transformer learns to add modulo a prime, the
 network of Nanda et al. (ICLR 2023) in its smallest faithful size: it memorises first and generalises some thousand updates
-later, so that what is learned, and when, is known. Beside it stand the same network on labels in random order, which can only be
-memorised; its weights shuffled within each matrix; and the network at the start with every weight doubled.
+later, so that what is learned, and when, is known. Beside it stand the same network on labels in random order, which can only
+be memorised; its weights shuffled within each matrix; and the network at the start with every weight doubled.
 """
 
 from __future__ import annotations
@@ -70,7 +70,8 @@ class Training:
     held: tuple[float, ...]  # of the others
 
     def __str__(self) -> str:
-        return f"{self.fitted[-1]:.0%} of the trained pairs and {self.held[-1]:.0%} of the others after {self.updates[-1]} updates"
+        right = f"{self.fitted[-1]:.0%} of the trained pairs and {self.held[-1]:.0%} of the others"
+        return f"{right} after {self.updates[-1]} updates"
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,7 +138,11 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     for training, name in ((specimen.adds, "sums"), (specimen.memorises, "random labels")):
         for form in ("released", "normalised"):
             journal.note(
-                f"trained on {name}, {form} form{judged}", neuron_multifractal, training.checkpoints, form=form, **options
+                f"trained on {name}, {form} form{judged}",
+                neuron_multifractal,
+                training.checkpoints,
+                form=form,
+                **options,
             )
     ends = [specimen.adds.checkpoints[0], specimen.adds.checkpoints[-1]]
     journal.note(

@@ -1,9 +1,10 @@
 """Which units of a feed-forward network or transformer are joined, by which weights?
 
-A recording of weights, as ``hooks.capture`` is of states: a state dict goes in, the weight matrices come out with the two groups
-of units that each joins. Of a transformer block n they are the stream that enters it (``n.stream``), queries, keys, values or
-what attention carries of them (``n.query``, ``n.key``, ``n.value``), what attention adds (``n.attention``) and the hidden units
-(``n.hidden``), which write to ``n+1.stream``. What joins units without a weight (scores, residual additions) is no connection.
+A recording of weights, as ``hooks.capture`` is of states: a state dict goes in, the weight matrices come out with the two
+groups of units that each joins. Of a transformer block n they are the stream that enters it (``n.stream``), queries, keys,
+values or what attention carries of them (``n.query``, ``n.key``, ``n.value``), what attention adds (``n.attention``) and the
+hidden units (``n.hidden``), which write to ``n+1.stream``. What joins units without a weight (scores, residual additions) is no
+connection.
 """
 
 from __future__ import annotations
@@ -62,8 +63,8 @@ def connections(
     Parameters
     ----------
     network
-        A module or its state dict: GPT-2, GPT-NeoX and Pythia, Llama, Mistral, Qwen2, BERT, torch's ``TransformerEncoder``; else
-        two-axis weights of which each takes as many units as the one before gives, in the order of the state dict.
+        A module or its state dict: GPT-2, GPT-NeoX and Pythia, Llama, Mistral, Qwen2, BERT, torch's ``TransformerEncoder``;
+        else two-axis weights of which each takes as many units as the one before gives, in the order of the state dict.
     heads, groups
         Attention heads, and groups of them with keys and values in common; read from ``network.config`` where there is one.
         Fused weights that are interleaved by heads, and groups, need them.
@@ -102,7 +103,9 @@ def _block(number: int, parts: dict[str, Tensor], heads: int | None, groups: int
             )
         value = value.unflatten(0, (groups, -1)).repeat_interleave(heads // groups, dim=0).flatten(0, 1)
     stream, attended, hidden = f"{number}.stream", f"{number}.attention", f"{number}.hidden"
-    joins = [Connection(stream, f"{number}.{name}", W) for name, W in (("query", query), ("key", key), ("value", value))]
+    joins = [
+        Connection(stream, f"{number}.{name}", W) for name, W in (("query", query), ("key", key), ("value", value))
+    ]
     joins += [Connection(f"{number}.value", attended, parts["out"]), Connection(attended, hidden, parts["up"])]
     joins += [Connection(attended, f"{number}.gate", parts["gate"])] if "gate" in parts else []
     return [*joins, Connection(hidden, f"{number + 1}.stream", parts["down"])]

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -97,11 +98,17 @@ class WeightHeterogeneity(Result):
     def summary(self) -> str:
         """Which nulls the last checkpoint beats, its emergence, and how much of it shuffled weights have."""
         if self.outcome is not Outcome.CONVERGED:
-            return f"0 of {len(self.emergence)} checkpoints have a spectrum: no unit keeps more than {FEWEST} connections"
+            return (
+                f"0 of {len(self.emergence)} checkpoints have a spectrum: no unit keeps more than {FEWEST} connections"
+            )
         E, shuffled = self.emergence[-1], float(np.median(self.nulls[0].draws))
         beaten = sum(null.beaten for null in self.nulls)
-        text = f"{beaten} of {len(self.nulls)} nulls beaten; weight-heterogeneity spectrum ({self.form} form): emergence "
-        text += f"{E:.3g} [{self.low[-1]:.3g}, {self.high[-1]:.3g}] after {len(self.emergence) - 1} checkpoints, of which "
+        text = (
+            f"{beaten} of {len(self.nulls)} nulls beaten; weight-heterogeneity spectrum ({self.form} form): emergence "
+        )
+        text += (
+            f"{E:.3g} [{self.low[-1]:.3g}, {self.high[-1]:.3g}] after {len(self.emergence) - 1} checkpoints, of which "
+        )
         text += f"shuffled weights keep {shuffled:.3g} ({shuffled / E:.0%})" if E else "shuffled weights keep all"
         width, alike = self.nulls[1].observed, float(np.median(self.nulls[1].draws))
         return f"{text}, weights of the first size {self.rescaled:.3g}; width {width:.3g}, shuffled {alike:.3g}"
@@ -166,7 +173,11 @@ def neuron_multifractal(
     found = [spectra(*task) for task in watch(tasks, len(matrices) + 1 + 2 * draws)]
     if not all(np.isfinite(spectrum).all() for spectrum in found):
         return _nothing(form, q, len(matrices), resamplings)
-    trained, rescaled, null = np.array(found[: len(matrices)]), found[len(matrices)], np.array(found[len(matrices) + 1 :])
+    trained, rescaled, null = (
+        np.array(found[: len(matrices)]),
+        found[len(matrices)],
+        np.array(found[len(matrices) + 1 :]),
+    )
     peaks, widths, tau, fit = trained[..., 0], trained[..., 1], trained[..., 2 : 2 + len(q)], trained[..., 2 + len(q) :]
     again = generator.integers(resamplings, size=(BOOTSTRAPS, resamplings))
     drawn_again = _emergence(peaks[:, again].mean(2), widths[:, again].mean(2))
@@ -198,9 +209,7 @@ def neuron_multifractal(
         emergence=emergence,
         low=low,
         high=high,
-        rescaled=float(
-            rescaled[:, 1].mean() / reference[1] * np.log(reference[0] / rescaled[:, 0].mean())
-        ),
+        rescaled=float(rescaled[:, 1].mean() / reference[1] * np.log(reference[0] / rescaled[:, 0].mean())),
         outcome=Outcome.CONVERGED,
         nulls=tuple(nulls),
         checks=(Check("tau at q = 0", 0.0, float(np.abs(tau[..., np.argmin(np.abs(q))]).max()), 1e-12),),
@@ -214,9 +223,9 @@ def _tasks(
     free = form == "released"  # of any scale: lengths are 1 / |w|
     last, scales = matrices[-1], np.ones_like(spreads) if free else SPREAD / np.where(spreads > 0, spreads, 1.0)
     for checkpoint, scale in zip(matrices, scales, strict=True):
-        yield lambda join, rows, columns, own=checkpoint: own[join][np.ix_(rows, columns)], scale
+        yield partial(_between, checkpoint), scale
     back = spreads[0] / np.where(spreads[-1] > 0, spreads[-1], 1.0) if free else scales[-1]
-    yield lambda join, rows, columns: last[join][np.ix_(rows, columns)], back
+    yield partial(_between, last), back
 
     def shuffled(join: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
         taken = generator.choice(last[join].size, (len(rows), len(columns)), replace=False, shuffle=True)
@@ -230,6 +239,10 @@ def _tasks(
             yield null, scales[-1]
 
 
+def _between(checkpoint: list[np.ndarray], join: int, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    return checkpoint[join][np.ix_(rows, columns)]
+
+
 def _sample(network: Sequence[Connection], generator: np.random.Generator) -> dict[str, np.ndarray]:
     """Units of each group."""
     sizes: dict[str, int] = {}
@@ -238,12 +251,18 @@ def _sample(network: Sequence[Connection], generator: np.random.Generator) -> di
         sizes |= {join.source: sources, join.target: targets}
     narrowest = min(sizes.values())
     return {
-        group: np.sort(generator.permutation(size)[: WIDE if size > narrowest else SAMPLED]) for group, size in sizes.items()
+        group: np.sort(generator.permutation(size)[: WIDE if size > narrowest else SAMPLED])
+        for group, size in sizes.items()
     }
 
 
 def _spectrum(
-    network: Sequence[Connection], sample: dict[str, np.ndarray], weights: Weights, scale: np.ndarray, form: Form, q: np.ndarray
+    network: Sequence[Connection],
+    sample: dict[str, np.ndarray],
+    weights: Weights,
+    scale: np.ndarray,
+    form: Form,
+    q: np.ndarray,
 ) -> np.ndarray:
     """Peak, width, (orders,) tau and (orders,) share explained, in one row; NaN where no unit is left."""
     lengths = [

@@ -9,7 +9,9 @@ from hooks.errors import InputError
 def gpt2():
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    return GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=12, n_head=3, vocab_size=7, n_positions=4)), "transformer.h.1.attn"
+    return GPT2LMHeadModel(
+        GPT2Config(n_layer=2, n_embd=12, n_head=3, vocab_size=7, n_positions=4)
+    ), "transformer.h.1.attn"
 
 
 def neox():
@@ -36,7 +38,12 @@ def bert():
     from transformers import BertConfig, BertModel
 
     config = BertConfig(
-        num_hidden_layers=2, hidden_size=12, num_attention_heads=3, intermediate_size=20, vocab_size=7, pad_token_id=None
+        num_hidden_layers=2,
+        hidden_size=12,
+        num_attention_heads=3,
+        intermediate_size=20,
+        vocab_size=7,
+        pad_token_id=None,
     )
     return BertModel(config), "encoder.layer.1.attention.self"
 
@@ -63,11 +70,14 @@ def test_attention_to_one_token_is_the_value_and_out_weights(make):
     joins = {(join.source, join.target): join.weight for join in connections(module)}
     value = joins["1.stream", "1.value"]
     expected = seen["in"][0, 0] @ value.T
-    if "self" != path.rsplit(".", 1)[-1]:  # BERT's own module ends before the out weights
+    if not path.endswith(".self"):  # BERT's own module ends before the out weights
         expected = expected @ joins["1.value", "1.attention"].T
     assert torch.allclose(seen["out"].reshape(-1), expected, atol=1e-12)
     hidden = 48 if make is gpt2 else 20
-    assert joins["1.attention", "1.hidden"].shape == (hidden, 12) and joins["1.hidden", "2.stream"].shape == (12, hidden)
+    assert joins["1.attention", "1.hidden"].shape == (hidden, 12) and joins["1.hidden", "2.stream"].shape == (
+        12,
+        hidden,
+    )
     assert (("1.attention", "1.gate") in joins) == (make is llama)
 
 
@@ -92,7 +102,7 @@ def test_what_is_not_known_is_asked_for():
     with pytest.raises(InputError, match="interleaved by heads: pass heads="):
         connections(state)
     assert len(connections(state, heads=3)) == 12
-    with pytest.raises(InputError, match="6|pass heads= and groups="):
+    with pytest.raises(InputError, match="pass heads= and groups="):
         connections(llama()[0].state_dict())
 
 

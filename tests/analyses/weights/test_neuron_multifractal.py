@@ -11,7 +11,9 @@ from hooks.errors import InputError
 
 def network(scale=0.02, seed=0, width=48, layers=3):
     generator = torch.Generator().manual_seed(seed)
-    weights = {str(i): scale * torch.randn(width, width, generator=generator, dtype=torch.float64) for i in range(layers)}
+    weights = {
+        str(i): scale * torch.randn(width, width, generator=generator, dtype=torch.float64) for i in range(layers)
+    }
     return connections(weights)
 
 
@@ -44,7 +46,7 @@ def test_two_units_have_their_closed_form():
 
 
 def test_scale_alone_raises_the_released_emergence_and_not_the_normalised_one():
-    """The published figure is of the weights' size: Gaussian weights doubled have E of some 0.3 (0.315 was measured elsewhere)."""
+    """Gaussian weights doubled have an E of some 0.3, without any structure (0.315 was measured elsewhere)."""
     one = network(width=128)
     two = [Connection(join.source, join.target, 2 * join.weight) for join in one]
     released = neuron_multifractal([one, two], resamplings=4, draws=19)
@@ -78,7 +80,8 @@ def test_distances_run_along_the_shortest_path():
 def test_a_single_generator_gives_the_same_numbers_twice():
     pair = [network(seed=1), network(seed=2)]
     one, two = (
-        neuron_multifractal(pair, resamplings=2, draws=2, generator=np.random.default_rng(5)).to_dict() for _ in range(2)
+        neuron_multifractal(pair, resamplings=2, draws=2, generator=np.random.default_rng(5)).to_dict()
+        for _ in range(2)
     )
     assert one == two
 
@@ -103,5 +106,5 @@ def test_refusals():
     with pytest.raises(InputError, match="ascending orders with 0"):
         neuron_multifractal([one, one], orders=[1.0, 2.0])
     bad = connections(nn.Linear(2, 2).state_dict() | {"weight": torch.full((2, 2), torch.nan)})
-    with pytest.raises(InputError, match="not finite in 0.units -> 1.units"):
+    with pytest.raises(InputError, match=r"not finite in 0\.units -> 1\.units"):
         neuron_multifractal([bad, bad])
