@@ -55,7 +55,9 @@ from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
+from analyses.weights.neuron_multifractal import neuron_multifractal as neuron_multifractal
 from hooks.capture import capture as capture
+from hooks.connections import connections as connections
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
 from hooks.families.closed_loop import closed_loop as closed_loop
