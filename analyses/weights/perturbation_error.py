@@ -57,7 +57,8 @@ class PerturbationError(Result):
 
     def summary(self) -> str:
         """How many sizes are borne, the radius, and the error without a perturbation."""
-        borne = int((self.worst <= self.allowed).sum())
+        spread = float(np.ptp(errors[0])) if np.isfinite(errors[0]).all() else np.nan
+    borne = int((self.worst <= self.allowed).sum())
         text = f"{borne} of {len(self.sizes)} sizes are borne by the worst of {self.errors.shape[1]} draws: "
         text += f"error {self.worst[0]:.3g} unperturbed, at most {self.allowed:.3g} "
         return text + (f"up to changes of {self.radius:.3g}" if borne else "nowhere")
@@ -118,9 +119,10 @@ def perturbation_error(
             got = error(around + size * directions)
             if got.shape != (draws,):
                 raise InputError(f"an error of ({draws},) was expected, but {tuple(got.shape)} came")
-            rows.append(got.double().cpu().nan_to_num(nan=torch.inf).numpy())
+            rows.append(got.double().cpu().nan_to_num(nan=torch.inf, posinf=torch.inf).numpy())
     errors = np.array(rows)
     worst = np.maximum.accumulate(errors.max(axis=1))
+    spread = float(np.ptp(errors[0])) if np.isfinite(errors[0]).all() else np.nan
     borne = int((worst <= allowed).sum())
     return PerturbationError(
         sizes=steps,
@@ -128,5 +130,5 @@ def perturbation_error(
         worst=worst,
         allowed=float(allowed),
         radius=float(steps[borne - 1]) if borne else np.nan,
-        checks=(Check("spread of the unperturbed error", 0.0, float(np.ptp(errors[0])), 1e-12 * (1 + abs(worst[0]))),),
+        checks=(Check("spread of the unperturbed error", 0.0, spread, 1e-12 * (1 + abs(float(worst[0])))),),
     )
