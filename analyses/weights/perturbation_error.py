@@ -57,8 +57,7 @@ class PerturbationError(Result):
 
     def summary(self) -> str:
         """How many sizes are borne, the radius, and the error without a perturbation."""
-        spread = float(np.ptp(errors[0])) if np.isfinite(errors[0]).all() else np.nan
-    borne = int((self.worst <= self.allowed).sum())
+        borne = int((self.worst <= self.allowed).sum())
         text = f"{borne} of {len(self.sizes)} sizes are borne by the worst of {self.errors.shape[1]} draws: "
         text += f"error {self.worst[0]:.3g} unperturbed, at most {self.allowed:.3g} "
         return text + (f"up to changes of {self.radius:.3g}" if borne else "nowhere")
