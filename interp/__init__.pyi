@@ -21,6 +21,7 @@ from analyses.maps.kicks import minimal_kicks as minimal_kicks
 from analyses.maps.loss_slices import loss_slices as loss_slices
 from analyses.maps.lyapunov import lyapunov_spectrum as lyapunov_spectrum
 from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsify_lyapunov_function
+from analyses.maps.memory_function import memory_function as memory_function
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.maps.stated_spectrum import audit_spectrum as audit_spectrum
@@ -28,6 +29,8 @@ from analyses.maps.windowed_products import windowed_products as windowed_produc
 from analyses.series.complexity import compressed_complexity as compressed_complexity
 from analyses.series.complexity import lempel_ziv as lempel_ziv
 from analyses.series.complexity import sample_entropy as sample_entropy
+from analyses.series.delay_embedding import delay_embedded as delay_embedded
+from analyses.series.delay_embedding import delay_embedding as delay_embedding
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.long_range import long_range as long_range
 from analyses.series.multifractal import mfdfa as mfdfa
@@ -56,7 +59,9 @@ from analyses.trajectories.power_spectrum_distance import power_spectrum_distanc
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
 from analyses.trajectories.re_encoding import re_encoding as re_encoding
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
+from analyses.weights.neuron_multifractal import neuron_multifractal as neuron_multifractal
 from hooks.capture import capture as capture
+from hooks.connections import connections as connections
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
 from hooks.families.closed_loop import closed_loop as closed_loop

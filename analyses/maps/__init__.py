@@ -23,6 +23,7 @@ loss_slices            is the loss smooth in a parameter, or rough
 lyapunov               how fast neighbours part, with standard errors
 exponent_curve         how the exponents change with a parameter, and the scatter between runs
 stated_spectrum        can these be its exponents: printed numbers against measured ones and identities
+memory_function        how long it remembers a change of its input, and by which law it forgets
 covariant_vectors      the directions in which neighbours part, and the angles between them
 carriers               which connections carry the leading exponents
 alignment              chaotic or regular, by the volume that deviation vectors span (GALI)

@@ -26,10 +26,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.spatial import cKDTree
 
 from analyses.result import Check, Null, Outcome, Result, axes_or_new
-from analyses.series._turns import as_series, steps_per_turn, still
+from analyses.series._neighbours import REPEATS, decorrelation, embedded, nearest, turn_of
+from analyses.series._turns import as_series, still
 from analyses.surrogates import phase_randomised
 from hooks.errors import InputError
 
@@ -44,8 +44,6 @@ BELOW = 1.5  # of ln distance, from the line's end to saturation, where the curv
 LOOSE = 0.02  # of the rise: how far off its line a curve may be
 BENT = 0.1  # of the slope: how far the halves' may differ
 GRID = 60  # steps at which a range may begin or end
-FARTHEST = 2048  # nearest states looked through for one beyond the window; a state with none is left out
-REPEATS = 1e-12  # of the spread: states closer than this are the same state
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,9 +187,9 @@ def divergence_rate(
         )
 
     steps = runs.shape[1]
-    turn = _turn(runs)
+    turn = turn_of(runs)
     dimension = dimension or (3 if runs.shape[2] == 1 else 1)
-    delay = delay or _delay(runs)
+    delay = delay or decorrelation(runs)
     theiler = min(math.ceil(turn), steps // 10) if theiler is None else theiler
     horizon = horizon or max(1, min(max(20, round(10 * turn)), steps // 5))
     shape = dimension, delay, theiler, horizon, neighbours, references
@@ -236,47 +234,17 @@ def divergence_rate(
     )  # fmt: skip
 
 
-def _turn(runs: np.ndarray) -> float:
-    """Steps in a turn at the median frequency, all variables and runs together; 2 when nothing moves."""
-    if runs.shape[0] * runs.shape[2] == 0 or runs.shape[1] < 4:
-        return 2.0
-    turn = float(steps_per_turn(runs.swapaxes(1, 2), together=(0, 1)).item())
-    return turn if math.isfinite(turn) else 2.0
-
-
-def _delay(runs: np.ndarray) -> int:
-    """The first step at which the autocorrelation, all variables together, is below 1 - 1/e."""
-    steps = runs.shape[1]
-    if steps < 2:
-        return 1
-    centred = runs - runs.mean(axis=1, keepdims=True)
-    power = np.abs(np.fft.rfft(centred, 2 * steps, axis=1)) ** 2
-    correlation = np.fft.irfft(power.sum(axis=(0, 2)))[: steps // 2]
-    below = np.flatnonzero(correlation < (1 - math.exp(-1)) * correlation[0])
-    return int(below[0]) if len(below) else 1
-
-
-def _embedded(runs: np.ndarray, dimension: int, delay: int, horizon: int) -> tuple[np.ndarray, np.ndarray]:
-    """States (runs x steps, dimension x variables), run after run, and the rows with the whole horizon ahead."""
-    length = runs.shape[1] - (dimension - 1) * delay
-    if length <= horizon:
-        return np.zeros((0, dimension * runs.shape[2])), np.zeros(0, dtype=np.int64)
-    states = np.concatenate([runs[:, lag * delay : lag * delay + length] for lag in range(dimension)], axis=2)
-    rows = np.arange(len(runs))[:, None] * length + np.arange(length - horizon)
-    return states.reshape(-1, states.shape[2]), rows.reshape(-1)
-
-
 def _stretch(
     runs: np.ndarray, dimension: int, delay: int, theiler: int, horizon: int, neighbours: int, references: int
 ) -> tuple[np.ndarray, int, float, float]:
     """Block means of ln distance (blocks, points), how many pairs, saturation, and the mean ln distance by the tree."""
-    states, usable = _embedded(runs, dimension, delay, horizon)
+    states, usable = embedded(runs, dimension, delay, horizon)
     nothing = np.zeros((BLOCKS, 0)), 0, math.nan, math.nan
     if len(usable) < max(SHORTEST, neighbours + 1) or still(states[usable].T).all():
         return nothing
     same = REPEATS * float(np.linalg.norm(states[usable].std(axis=0)))
     chosen = usable[np.linspace(0, len(usable) - 1, min(references, len(usable))).astype(np.int64)]
-    distances, partners = _neighbours(states, usable, chosen, theiler, neighbours, same)
+    distances, partners = nearest(states, usable, chosen, theiler, neighbours, same)
     paired = np.isfinite(distances).all(axis=1)
     if paired.sum() < BLOCKS:
         return nothing
@@ -295,33 +263,6 @@ def _stretch(
             until = min(horizon, 2 * k + FEWEST)
     tree = np.add.reduceat(np.log(distances[paired].mean(axis=1)), edges[:-1]) / np.diff(edges)
     return np.stack(blocks, axis=1), there.size, saturation, float(tree.mean())
-
-
-def _neighbours(
-    states: np.ndarray, usable: np.ndarray, chosen: np.ndarray, theiler: int, neighbours: int, same: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distances and rows (chosen, neighbours) of the nearest states beyond the window and not the same; infinite for none."""
-    tree = cKDTree(states[usable])
-    position = np.zeros(len(states), dtype=np.int64)
-    position[usable] = np.arange(len(usable))
-    gaps = np.flatnonzero(np.diff(usable) > 1)
-    run = np.searchsorted(gaps, np.arange(len(usable)))
-    distances = np.full((len(chosen), neighbours), np.inf)
-    partners = np.zeros((len(chosen), neighbours), dtype=np.int64)
-    most = min(len(usable), neighbours + 2 * (2 * theiler + 1), FARTHEST + neighbours)  # the window hides 2 theiler + 1
-    left, asked = np.arange(len(chosen)), min(neighbours + 8, most)
-    while len(left):
-        found, at = (part.reshape(len(left), -1) for part in tree.query(states[chosen[left]], k=asked))
-        mine = position[chosen[left]][:, None]
-        apart = ((run[at] != run[mine]) | (np.abs(usable[at] - chosen[left][:, None]) > theiler)) & (found > same)
-        enough = apart.sum(axis=1) >= neighbours
-        order = np.argsort(~apart[enough], axis=1, kind="stable")[:, :neighbours]
-        if enough.any():
-            distances[left[enough]] = np.take_along_axis(found[enough], order, axis=1)
-            partners[left[enough]] = usable[np.take_along_axis(at[enough], order, axis=1)]
-        left = left[~enough] if asked < most else left[:0]
-        asked = min(most, 4 * asked)
-    return distances, partners
 
 
 def _saturation(points: np.ndarray) -> float:
