@@ -64,7 +64,6 @@ _WHERE = {
     "minimal_kicks": "analyses.maps.kicks",
     "neuron_multifractal": "analyses.weights.neuron_multifractal",
     "ordinal_patterns": "analyses.series.ordinal",
-    "perturbation_error": "analyses.weights.perturbation_error",
     "plane_basins": "analyses.maps.basins",
     "power_spectrum_distance": "analyses.trajectories.power_spectrum_distance",
     "region_table": "analyses.symbols.region_table",

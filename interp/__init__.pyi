@@ -56,7 +56,6 @@ from analyses.trajectories.power_spectrum_distance import power_spectrum_distanc
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from analyses.weights.neuron_multifractal import neuron_multifractal as neuron_multifractal
-from analyses.weights.perturbation_error import perturbation_error as perturbation_error
 from hooks.capture import capture as capture
 from hooks.connections import connections as connections
 from hooks.dynamics import Dynamics as Dynamics

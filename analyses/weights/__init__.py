@@ -2,6 +2,5 @@
 
 =====================  ====================================================================
 neuron_multifractal    how heterogeneous are the weights around each unit, and how much of that survives a shuffle
-perturbation_error     how large a change of every weight a network's error bears: its stability radius
 =====================  ====================================================================
 """
