@@ -27,7 +27,7 @@ from interp.journal import Journal
 from interp.progress import meter
 
 HEADS = 4
-SHARE = 0.5  # of all pairs, trained on
+SHARE = 0.6  # of all pairs, trained on: with half of them this small network stays at 45 % of the others for 8000 updates
 
 
 class Block(nn.Module):
@@ -51,9 +51,11 @@ class Adder(nn.Module):
     def __init__(self, prime: int, width: int) -> None:
         super().__init__()
         self.embed, self.unembed = nn.Embedding(prime + 1, width), nn.Linear(width, prime, bias=False)
-        self.position = nn.Parameter(torch.randn(3, width) / math.sqrt(width))
+        self.position = nn.Parameter(torch.empty(3, width))
         self.layers = nn.ModuleList([Block(width)])
-        nn.init.normal_(self.embed.weight, std=1 / math.sqrt(width))
+        for weights in self.parameters():
+            if weights.ndim == 2:
+                nn.init.normal_(weights, std=1 / math.sqrt(width))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(batch, 3) -> (batch, prime)."""
