@@ -49,10 +49,12 @@ from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
 from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
+from analyses.trajectories.divergence_time import divergence_times as divergence_times
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from hooks.capture import capture as capture
+from hooks.continuations import continuations as continuations
 from hooks.coordinates import principal as principal
 from hooks.coordinates import unexplained as unexplained
 from hooks.dictionary import feature_increments as feature_increments
