@@ -3,8 +3,8 @@
 A recording, not an analysis: ``analyses.trajectories.divergence_time`` takes it. Every token is the most probable one, so that
 what is written is a function of what came before. Models are as in ``hooks.surprisal``, scoring the next token.
 
-Cost: (steps + 1) x horizon + steps + horizon forward passes over all texts, each over everything written so far: nothing is kept
-between passes, so that any callable will do.
+Cost: (steps + 1) x horizon + steps + horizon forward passes over all texts, each over everything written so far: nothing is
+kept between passes, so that any callable will do.
 """
 
 from __future__ import annotations

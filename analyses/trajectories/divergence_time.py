@@ -3,8 +3,8 @@
 The divergence time of a swap is the number of tokens after it, within the horizon, that are still those of the unswapped
 continuation. Decoding by branching at "chaotic points" (SED) presumes that continuations part sooner where the model's next
 token is most uncertain. Those points are flagged (the share of each text with the largest entropy), and their mean time is set
-beside the mean of as many positions of the same texts, drawn at random, and beside the flags turned along each text, which keeps
-how they cluster. The swap is for the model's second choice.
+beside the mean of as many positions of the same texts, drawn at random, and beside the flags turned along each text, which
+keeps how they cluster. The swap is for the model's second choice.
 
 Takes ``Continuations`` (hooks.continuations); costs a mean over positions for each draw.
 """
@@ -63,14 +63,13 @@ class DivergenceTimes(Result):
         if not self.nulls:
             return f"{swaps}; with every position flagged there is nothing to compare."
         said = (
-            f"{swaps}; where the model is unsure ({int(self.flagged.sum())} positions) after {self.flagged_time:.3g} tokens in the "
-            f"mean, anywhere after {self.mean_time:.3g}"
+            f"{swaps}; where the model is unsure ({int(self.flagged.sum())} positions) after {self.flagged_time:.3g} tokens in "
+            f"the mean, anywhere after {self.mean_time:.3g}"
         )
         odds = ", ".join(f"p {null.p:.2g} beside {null.name}" for null in self.nulls)
         beaten = all(null.beaten for null in self.nulls)
-        verdict = (
-            "uncertainty tells where texts part" if beaten else "not shown: uncertainty does not tell where texts part"
-        )
+        there = "sooner" if self.flagged_time < self.mean_time else "later"
+        verdict = f"texts part {there} there" if beaten else "not shown: texts part there no sooner than elsewhere"
         return f"{said}; {verdict} ({odds})."
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -124,12 +123,12 @@ def divergence_times(
         nulls = (
             Null(
                 "swaps at random positions",
-                "when texts part has nothing to do with uncertainty",
+                "texts part no sooner where the model is unsure",
                 "token",
                 random,
                 observed,
             ),
-            Null("flags turned along each text", "nor with where uncertainty clusters", "token", turned, observed),
+            Null("flags turned along each text", "nor where it is unsure for a while", "token", turned, observed),
         )
     return DivergenceTimes(
         times=times.astype(np.int64),
