@@ -37,10 +37,8 @@ def inner_sites(model: nn.Module, blocks: tuple[str, ...]) -> dict[str, Place]:
     adapter, mapped = _mapped(model, blocks)
     if mapped is None:
         return {}
-    first_norm = mapped.submodules.get("ln1")
-    after = (first_norm is not None and "att" in (first_norm.name or "")) or getattr(
-        adapter.cfg, "do_layer_norm_before", True
-    ) is False
+    norm, attention = (getattr(mapped.submodules.get(part), "name", None) or "" for part in ("ln1", "attn"))
+    after = norm.startswith(f"{attention}.") or getattr(adapter.cfg, "do_layer_norm_before", True) is False
     found: dict[str, Place] = {}
     for k, path in enumerate(blocks):
         parts = {name for name, _ in model.get_submodule(path).named_modules(remove_duplicate=False)}

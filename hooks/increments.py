@@ -98,7 +98,7 @@ def increments(
     splits: dict[int, np.ndarray] = {}
     for now, inputs in in_batches(texts, batch):
         at = torch.as_tensor(kept[now[0]])
-        with capture(stack.module, wanted, places=places, keep=partial(_at, at=at)) as tape:
+        with capture(stack.module, wanted, places=places, keep=partial(_at, at=at, texts=len(now))) as tape:
             stack.run(inputs)
         made, moved = [], []
         for k in range(depth):
@@ -128,7 +128,9 @@ def increments(
     )
 
 
-def _at(values: Tensor, *, at: Tensor) -> Tensor:
+def _at(values: Tensor, *, at: Tensor, texts: int) -> Tensor:
+    """A copy of what stands at these positions; OPT runs its MLP on all texts in one line."""
+    values = values.unflatten(0, (texts, -1)) if values.ndim == 2 else values
     return values.detach()[:, at.to(values.device)]
 
 

@@ -16,6 +16,8 @@ NAMES = {
     "gpt2": (*HEADS, "MLP"),
     "llama": (*HEADS, "MLP"),
     "neox": (*HEADS, "MLP"),
+    "bloom": (*HEADS, "MLP"),
+    "opt": (*HEADS, "MLP"),
     "mamba": ("mixer",),
     "mamba2": ("mixer",),
 }
