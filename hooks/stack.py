@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from hooks.capture import Place, capture
 from hooks.dynamics import digest
 from hooks.errors import CaptureError, InputError
 from hooks.trajectory import Trajectory
+
+SIDES: tuple[tuple[str, Literal["in", "out"]], ...] = (("pre", "in"), ("post", "out"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +62,12 @@ class Stack:
     @property
     def residual_sites(self) -> Mapping[str, Place]:
         """``blocks.k.resid_pre`` and ``.resid_post``, the two sides of each block."""
-        if is_bridge(self.module):  # the hook points that its own cache reads
-            return {
-                f"blocks.{k}.resid_{which}": (f"{path}.hook_{side}", "out") for k, path, which, side in self._sides()
-            }
-        return {f"blocks.{k}.resid_{which}": (path, side) for k, path, which, side in self._sides()}
+        bridge = is_bridge(self.module)  # whose own cache reads hook points
+        return {
+            f"blocks.{k}.resid_{which}": (f"{path}.hook_{side}", "out") if bridge else (path, side)
+            for k, path in enumerate(self.blocks)
+            for which, side in SIDES
+        }
 
     @cached_property
     def sites(self) -> Mapping[str, Place]:
@@ -72,22 +75,14 @@ class Stack:
 
         Asking for them imports TransformerLens, which takes seconds; ``residual_sites`` does not.
         """
-        inner = inner_sites(self.module, self.blocks)
         order = ("resid_pre", "mixer_out", "attn_out", "resid_mid", "mlp_out", "resid_post")
-        every = {**self.residual_sites, **inner}
+        every = {**self.residual_sites, **inner_sites(self.module, self.blocks)}
         return {
             name: every[name]
             for k in range(len(self.blocks))
             for name in (f"blocks.{k}.{kind}" for kind in order)
             if name in every
         }
-
-    def _sides(self) -> list[tuple[int, str, str, Any]]:
-        return [
-            (k, path, which, side)
-            for k, path in enumerate(self.blocks)
-            for which, side in (("pre", "in"), ("post", "out"))
-        ]
 
     def run(self, inputs: Tensor) -> Any:
         """One forward pass of the body, without its head, gradients or caches, on the model's own device.
