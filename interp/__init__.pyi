@@ -52,6 +52,7 @@ from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
 from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
+from analyses.trajectories.divergence_time import divergence_times as divergence_times
 from analyses.trajectories.havok import havok as havok
 from analyses.trajectories.koopman import koopman_spectrum as koopman_spectrum
 from analyses.trajectories.piecewise_dmd import piecewise_dmd as piecewise_dmd
@@ -62,6 +63,11 @@ from analyses.trajectories.state_space_divergence import state_space_divergence 
 from analyses.weights.neuron_multifractal import neuron_multifractal as neuron_multifractal
 from hooks.capture import capture as capture
 from hooks.connections import connections as connections
+from hooks.continuations import continuations as continuations
+from hooks.coordinates import principal as principal
+from hooks.coordinates import unexplained as unexplained
+from hooks.dictionary import feature_increments as feature_increments
+from hooks.dictionary import load_dictionary as load_dictionary
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
 from hooks.families.closed_loop import closed_loop as closed_loop
@@ -75,7 +81,11 @@ from hooks.families.liquid import LiquidTimeConstant as LiquidTimeConstant
 from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
+from hooks.families.residual import residual as residual
+from hooks.increments import increments as increments
 from hooks.section import return_map as return_map
+from hooks.stack import record_stream as record_stream
+from hooks.stack import stack_of as stack_of
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
 from interp._version import __version__ as __version__

@@ -5,6 +5,7 @@ bounds                   whether proved bounds hold, and how much of the room is
 havok                    delay coordinates as a linear system, and the forcing of its last one
 koopman                  eigenvalues of the map as a linear operator, each verified or marked as spurious
 piecewise_dmd            the error of one linear map for each piece of time
+divergence_time          how long continuations stay the same after a token is swapped
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth
 re_encoding              how often a linear model of lifted states should go back to the state
