@@ -3,7 +3,8 @@
 Method: TwoNN: with mu the ratio of the distances to the second and first neighbour, d = (N - 1) / sum log mu, the maximum
 likelihood estimate less its bias (Facco, d'Errico, Rodriguez, Laio, Scientific Reports 7, 12140, 2017; no share of the largest
 ratios is dropped). Beside it the estimate of Levina and Bickel (NeurIPS 2004) from ``neighbours`` distances T_j of each point,
-its inverses averaged over points (MacKay and Ghahramani, 2005): 1 / d = mean over points and j < k of log(T_k / T_j). dimensions above about ten too low from any number of points that fits in memory: they are lower bounds there.
+its inverses averaged over points (MacKay and Ghahramani, 2005): 1 / d = mean over points and j < k of log(T_k / T_j). Both read
+dimensions above about ten too low from any number of points that fits in memory: they are lower bounds there.
 
 Of states that move, steps are clouds of their own; a stationary recording goes in as one step: reshape it to (points, 1, dim).
 Standard errors leave out the texts in turn, where runs carry the label "text", else runs. The null draws Gaussian clouds with

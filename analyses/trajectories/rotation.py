@@ -69,7 +69,8 @@ class Rotations(Result):
         moving = int(np.isfinite(self.turns).sum())
         if not moving:
             return f"none of {counted(len(self.turns), 'unit')} moves, so none turns"
-        text = f"{moving} of {counted(len(self.turns), 'unit')} move, turning {self.mean_turns:.2f} times over {self.sites} sites"
+        text = f"{moving} of {counted(len(self.turns), 'unit')} move and turn {self.mean_turns:.2f} times"
+        text += f" over {self.sites} sites"
         for null in self.nulls:
             name, median = null.name.partition(": ")[2], float(np.median(null.draws))
             verdict = f"p = {null.p:.2g}" if null.beaten else f"not told apart, p = {null.p:.2g}"
