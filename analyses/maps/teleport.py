@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RESAMPLES = 999  # of the texts
+TWIN, UNLEARNED = "random-weight twins", "training made no difference"
 LARGEST_MISS = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the replayed path, relative to its norm
 
 
@@ -42,7 +43,7 @@ class Teleport(Result):
     layers : (layers,)
         Where states were displaced.
     ratios, low, high : (layers, sites)
-        Distance to the path over the first distance, with its 95 % interval over texts; NaN before the layer. The last two are NaN
+        Distance to the path over the first distance, and its 95 % interval over texts; NaN before the layer. No interval
         for a single text.
     relative_ratios, relative_low, relative_high : (layers, sites)
         The same of distances in units of the path's norm at their site.
@@ -83,7 +84,7 @@ class Teleport(Result):
             text += f"; from layer {layer} to {self.ratios[row, -1]:.3g} ({interval}), "
             text += f"{self.relative_ratios[row, -1]:.3g} of the path's norm"
             for null in self.nulls:
-                if null.name.startswith(f"contraction from layer {layer}: "):
+                if null.statistic == _statistic(layer):
                     text += f", twins {np.exp(np.median(null.draws)):.3g} ({'' if null.beaten else 'not '}beaten)"
         return text if self.nulls else f"{text}; no twins were given, so nothing says that training did it"
 
@@ -163,20 +164,27 @@ def teleport(
     norms = np.linalg.norm(states, axis=2)
     relative = stepped.logs + np.log(norms[:, chosen])[:, :, None] - np.log(norms)[:, None]
     draws = np.random.default_rng(seed).integers(len(states), size=(RESAMPLES, len(states)))
-    last = [stepped.logs[:, row, -1].mean() for row in range(len(chosen))]
     nulls = [
         Null(
-            f"contraction from layer {layer}: random-weight twins", "training made no difference", "network",
-            np.array([np.log(twin.ratios[row, -1]) for twin in twins]), float(last[row]),
+            TWIN,
+            UNLEARNED,
+            "network",
+            np.array([np.log(twin.ratios[row, -1]) for twin in twins]),
+            observed,
+            _statistic(layer),
         )
-        for row, layer in enumerate(chosen)
-        if twins and np.isfinite(last[row])
-    ]  # fmt: skip
+        for row, (layer, observed) in enumerate(zip(chosen, stepped.logs[:, :, -1].mean(axis=0).tolist(), strict=True))
+        if twins and np.isfinite(observed)
+    ]
     tolerance = max(LARGEST_MISS.get(one.dtype, 1e-2) for one in dynamics)
     return Teleport(
         chosen, *_intervals(stepped.logs, draws), *_intervals(relative, draws), sizes, len(states), len(offsets),
         tuple(nulls), (Check("miss of the replayed path, relative to its norm", 0.0, stepped.missed, tolerance),),
     )  # fmt: skip
+
+
+def _statistic(layer: int) -> str:
+    return f"contraction from layer {layer}"
 
 
 def _fitting(

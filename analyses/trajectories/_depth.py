@@ -53,4 +53,4 @@ def twin_null(statistic: str, observed: float, drawn: Sequence[float]) -> list[N
     kept = np.array([value for value in drawn if np.isfinite(value)])
     if not np.isfinite(observed) or not len(kept):
         return []
-    return [Null(f"{statistic}: {TWIN}", "training made no difference", "network", kept, observed)]
+    return [Null(TWIN, "training made no difference", "network", kept, observed, statistic)]

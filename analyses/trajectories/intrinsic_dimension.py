@@ -51,7 +51,7 @@ class IntrinsicDimension(Result):
     neighbours
         Of the second estimate.
     nulls
-        Of the mean over steps: "Gaussian cloud" and random-weight twins.
+        Of the mean over steps: "Gaussian clouds" and random-weight twins.
     checks
         None: the estimates have no identity to satisfy.
     """
@@ -81,9 +81,7 @@ class IntrinsicDimension(Result):
         text += f"; dimension {d[known[0]]:.1f} at first, {d[least]:.1f} at least (step {least}), {d[known[-1]]:.1f} at last"
         for null in self.nulls:
             verdict = f"p = {null.p:.2g}" if null.beaten else f"not told apart, p = {null.p:.2g}"
-            text += (
-                f"; mean {null.observed:.1f}, {null.name.partition(': ')[2]} {np.median(null.draws):.1f} ({verdict})"
-            )
+            text += f"; mean {null.observed:.1f}, {null.name} {np.median(null.draws):.1f} ({verdict})"
         return text
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -155,7 +153,7 @@ def intrinsic_dimension(
     nulls = []
     if draws and known.any():
         hypothesis = "the clouds are Gaussian with these covariances"
-        nulls.append(Null("dimension: Gaussian cloud", hypothesis, "network", drawn[:, known].mean(axis=1), mean))
+        nulls.append(Null("Gaussian clouds", hypothesis, "network", drawn[:, known].mean(axis=1), mean, "dimension"))
     nulls += twin_null("dimension", mean, [twin.mean for twin in twins])
     return IntrinsicDimension(found[0], found[1], found[2], found[3], points, neighbours, tuple(nulls), ())
 

@@ -66,7 +66,7 @@ class ResidualStream(Result):
     texts, runs
         How many.
     nulls
-        Named "statistic: null".
+        Of each statistic: surrogates, then twins.
     checks
         Velocities, accelerations and bends obey |a|^2 = |v'|^2 + |v|^2 - 2 v'.v at the median run.
     """
@@ -93,8 +93,8 @@ class ResidualStream(Result):
     @property
     def beating(self) -> tuple[str, ...]:
         """Statistics that beat every null drawn for them, each at 0.05; not corrected for how many there are."""
-        tried = {null.name.partition(": ")[0] for null in self.nulls}
-        lost = {null.name.partition(": ")[0] for null in self.nulls if not null.beaten}
+        tried = {null.statistic for null in self.nulls}
+        lost = {null.statistic for null in self.nulls if not null.beaten}
         return tuple(name for name in self.statistics if name in tried - lost)
 
     def summary(self) -> str:
@@ -103,13 +103,13 @@ class ResidualStream(Result):
             f"{len(self.beating)} of {counted(len(self.statistics), 'statistic')} of {counted(self.texts, 'text')} beat"
         )
         text += " every null" if self.nulls else " a null: none was drawn"
-        if self.nulls and not any(null.name.endswith(TWIN) for null in self.nulls):
+        if self.nulls and not any(null.name == TWIN for null in self.nulls):
             text += " (walks alone: without random-weight twins nothing says that training did it)"
         for name, value, error in zip(self.statistics, self.observed, self.standard_errors, strict=True):
             beside = [
-                f"{null.name.partition(': ')[2]} {np.median(null.draws):.3g}{'' if null.beaten else ' not beaten'}"
+                f"{null.name} {np.median(null.draws):.3g}{'' if null.beaten else ' not beaten'}"
                 for null in self.nulls
-                if null.name.startswith(f"{name}: ")
+                if null.statistic == name
             ]
             text += f"; {name} {value:.3g} ± {error:.1g}" + (f" ({', '.join(beside)})" if beside else "")
         return text
@@ -182,7 +182,7 @@ def residual_stream(
             kept = drawn.values[row, :, column]
             kept = kept[np.isfinite(kept)]
             if len(kept) and np.isfinite(observed[column]) and (statistic, name) not in KEPT:
-                nulls.append(Null(f"{statistic}: {name}", hypothesis, "text", kept, float(observed[column])))
+                nulls.append(Null(name, hypothesis, "text", kept, float(observed[column]), statistic))
         nulls += twin_null(statistic, float(observed[column]), [float(twin.observed[column]) for twin in twins])
     return ResidualStream(
         STATISTICS, observed, _jackknife(left_out), **profiles, texts=int(texts.max()) + 1, runs=len(states),

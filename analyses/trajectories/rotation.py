@@ -72,9 +72,8 @@ class Rotations(Result):
         text = f"{moving} of {counted(len(self.turns), 'unit')} move and turn {self.mean_turns:.2f} times"
         text += f" over {self.sites} sites"
         for null in self.nulls:
-            name, median = null.name.partition(": ")[2], float(np.median(null.draws))
             verdict = f"p = {null.p:.2g}" if null.beaten else f"not told apart, p = {null.p:.2g}"
-            text += f"; {name} {median:.2f} ({verdict})"
+            text += f"; {null.name} {np.median(null.draws):.2f} ({verdict})"
         return text
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -128,8 +127,8 @@ def rotations(
         repeated = np.repeat(mean, draws, axis=0)
         for name, (surrogate, hypothesis) in SURROGATES.items():
             drawn = _mean(_turns(surrogate(repeated, generator=generator)))
-            nulls.append(Null(f"rotations: {name}", hypothesis, "network", drawn, float(observed)))
-    nulls += twin_null("rotations", float(observed), [twin.mean_turns for twin in twins])
+            nulls.append(Null(name, hypothesis, "network", drawn, float(observed), "turns"))
+    nulls += twin_null("turns", float(observed), [twin.mean_turns for twin in twins])
     return Rotations(turns, float(observed), _mean(_turns(paths)), states.shape[1], tuple(nulls), ())
 
 
