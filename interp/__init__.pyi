@@ -23,6 +23,7 @@ from analyses.maps.lyapunov import lyapunov_spectrum as lyapunov_spectrum
 from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsify_lyapunov_function
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
+from analyses.maps.state_exponents import state_exponents as state_exponents
 from analyses.maps.stated_spectrum import audit_spectrum as audit_spectrum
 from analyses.maps.windowed_products import windowed_products as windowed_products
 from analyses.series.complexity import compressed_complexity as compressed_complexity
@@ -62,10 +63,18 @@ from hooks.families.flow import adaptive as adaptive
 from hooks.families.flow import flow as flow
 from hooks.families.foreign import foreign as foreign
 from hooks.families.foreign import from_jax as from_jax
+from hooks.families.linear_form import attention_form as attention_form
+from hooks.families.linear_form import diagonal_layer as diagonal_layer
+from hooks.families.linear_form import gated_layer as gated_layer
+from hooks.families.linear_form import linear_attention as linear_attention
+from hooks.families.linear_form import selective_layer as selective_layer
 from hooks.families.liquid import LiquidTimeConstant as LiquidTimeConstant
 from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
+from hooks.families.state_space import recurrent_states as recurrent_states
+from hooks.families.state_space import state_space_layer as state_space_layer
+from hooks.families.state_space_model import state_space_model as state_space_model
 from hooks.section import return_map as return_map
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
