@@ -114,8 +114,8 @@ def state_exponents(log_decays: Any, *, burn_in: int = 0, measured: LyapunovSpec
         Tokens left out at the start of each run.
     measured
         Exponents by QR of the same map along the same drives, of the tokens after the same burn-in; with one run here, any
-        number of starts. Its frame begins at random: directions whose rates differ by d are told apart after several times 1 / d
-        tokens of burn-in, and no sooner.
+        number of starts. Its frame begins at random: directions whose rates differ by d are told apart after several times
+        1 / d tokens of burn-in, and no sooner.
 
     Returns
     -------

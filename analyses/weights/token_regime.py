@@ -3,8 +3,8 @@
 In a selective layer applied without end, without gate, convolution and norm, token l moves by the sum over j <= l of
 (x_l' M x_j) times positive numbers times x_j, with M = S_C' S_B: B_j = S_B x_j is what token j writes and C_l = S_C x_l how
 token l reads (Vo et al., Demystifying the token dynamics of deep selective state space models, ICLR 2025, arXiv 2410.03292).
-All eigenvalues of the symmetric part of M negative: tokens vanish. One positive: they diverge, which the paper proves in one
-dimension and simulates in more.
+All eigenvalues of the symmetric part of M negative: tokens vanish. All positive: they diverge. Signs of both kinds, which the
+paper simulates and calls divergent: ``token_flow`` finds starts that vanish or come to rest as well.
 
 The sign pattern is no finding where it is forced: x' M x = (S_C x) . (S_B x), and when all 2 width rows of S_B and S_C are
 independent, both factors are free, so that exactly width eigenvalues are positive and width are negative, for any weights
@@ -86,9 +86,7 @@ class TokenRegime(Result):
         return ax
 
 
-def token_regime(
-    S_B: Any, S_C: Any, *, draws: int = 199, generator: np.random.Generator | None = None
-) -> TokenRegime:
+def token_regime(S_B: Any, S_C: Any, *, draws: int = 199, generator: np.random.Generator | None = None) -> TokenRegime:
     """Signs and sizes of the eigenvalues that say whether tokens vanish or diverge.
 
     Parameters
@@ -111,7 +109,9 @@ def token_regime(
     """
     S_B, S_C = as_pair(S_B, S_C)
     if S_B.ndim != 2 or draws < 0:
-        raise InputError(f"one pair of matrices and no negative number of draws are needed, but {S_B.shape}, {draws=} came")
+        raise InputError(
+            f"one pair of matrices and no negative number of draws are needed, but {S_B.shape}, {draws=} came"
+        )
     generator = generator or np.random.default_rng(0)
 
     eigenvalues = pair_spectrum(S_B, S_C)
@@ -137,7 +137,9 @@ def token_regime(
         regime=regime(positive, negative),
         forced=forced,
         positive_share=share,
-        nulls=(Null("B's channels permuted", "writing is not tied to reading", "permutation", drawn, share),) if known else (),
+        nulls=(Null("B's channels permuted", "writing is not tied to reading", "permutation", drawn, share),)
+        if known
+        else (),
         checks=tuple(checks),
     )
 

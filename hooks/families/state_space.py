@@ -138,6 +138,22 @@ def recurrent_states(model: nn.Module, tokens: Any, layer: int = 0) -> Trajector
     )
 
 
+def write_and_read(model: nn.Module, layer: int = 0) -> tuple[Tensor, Tensor]:
+    """S_B and S_C, (width, channels): how a Mamba mixer sets B and C from the token u, for ``token_regime``.
+
+    Raises
+    ------
+    InputError
+        When there is no such mixer, or it is of Mamba-2, whose B and C come from the stream and not from u.
+    """
+    mixer = mixer_of(model, layer)
+    if "x_proj" not in mixer.module._modules:
+        raise InputError(f"{mixer.path!r} is a Mamba-2 mixer: its B and C come from the stream, not from the token u")
+    width = mixer.layer.width
+    _, S_B, S_C = _own(mixer.module.x_proj.weight).split([len(mixer.module.x_proj.weight) - 2 * width, width, width])  # type: ignore[union-attr,arg-type]
+    return S_B, S_C
+
+
 def mixers(model: nn.Module) -> list[Mixer]:
     """Every Mamba and Mamba-2 mixer of a model, in the order in which it lists them."""
     return [_read(path, module) for path, module in _found(model)]

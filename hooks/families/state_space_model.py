@@ -142,6 +142,6 @@ def _compare(model: nn.Module, dynamics: Dynamics, E: Tensor, W_head: Tensor) ->
     allowed = min(ROUNDING * torch.finfo(given.dtype).eps, HALVES) * largest
     if not gap <= allowed:
         raise CaptureError(
-            f"stepped token by token, {type(model).__name__} says logits that differ by {gap:.2g} from its own (rounding allows "
-            f"{allowed:.2g}): it has other parts than Mamba or Mamba-2 blocks, a norm and a head"
+            f"stepped token by token, {type(model).__name__} says logits that differ by {gap:.2g} from its own (rounding "
+            f"allows {allowed:.2g}): it has other parts than Mamba or Mamba-2 blocks, a norm and a head"
         )

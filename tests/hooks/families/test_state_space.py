@@ -49,7 +49,9 @@ def test_states_and_what_they_are_read_by_give_back_the_mixers_output(make):
     for layer in range(2):
         mixer = mixer_of(model, layer)
         seen = []
-        handle = mixer.module.register_forward_hook(lambda module, args, output: seen.append((args[0], output)))
+        handle = mixer.module.register_forward_hook(
+            lambda module, args, output, seen=seen: seen.append((args[0], output))
+        )
         states = recurrent_states(model, TOKENS, layer)
         handle.remove()
         (stream, output), = seen  # fmt: skip
@@ -99,7 +101,7 @@ def test_a_mixer_that_does_more_is_refused_and_no_hook_is_left():
     assert not any(module._forward_hooks for module in model.modules())
     twice = mamba()
     twice.backbone.layers[1] = twice.backbone.layers[0]
-    with pytest.raises(CaptureError, match="once, but .* 2"):
+    with pytest.raises(CaptureError, match=r"once, but .* 2"):
         recurrent_states(twice, TOKENS)
 
 
