@@ -6,6 +6,7 @@ precision; ``untrained`` gives networks of random weights for nulls.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -38,11 +39,22 @@ def small_mamba(layers: int = LAYERS, units: int = UNITS, states: int = STATES) 
     return MambaForCausalLM(config)
 
 
-def untrained(seed: int) -> Any:
+def untrained(seed: int, layers: int = LAYERS, units: int = UNITS, states: int = STATES) -> Any:
     """A network of random weights, drawn from its seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return small_mamba().eval().requires_grad_(False)
+        return small_mamba(layers, units, states).eval().requires_grad_(False)
+
+
+def shuffled(model: Any, seed: int) -> Any:
+    """A copy with the entries of every parameter in random places: its sizes, and nothing of what they are for."""
+    twin = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in twin.parameters():
+            order = torch.randperm(weight.numel(), generator=generator)
+            weight.copy_(weight.flatten()[order].reshape(weight.shape))
+    return twin
 
 
 def trained(texts: Sequence[str], *, seed: int = 0, updates: int = UPDATES) -> tuple[Any, float]:

@@ -1,10 +1,10 @@
 """Token flow in selective state-space layers: do tokens vanish or diverge, and can the weights of a trained Mamba say so?
 
 The paper follows tokens through a selective layer that is applied without end, without gate, convolution and norm: by the signs
-of the eigenvalues of S_C' S_B they vanish or diverge. The laws of one dimension hold exactly here. In the plane one sign decides
-as well; with both signs it does not: tokens stop on the cone x' S_C' S_B x = 0, and some vanish. In a Mamba as it is trained, S_B
-and S_C are free, and then their shape alone forces as many positive as negative eigenvalues, so that no layer of any such model
-is in another regime than the mixed one; what training can change is their sizes. Not shown: the perplexities of the paper's
+of the eigenvalues of S_C' S_B they vanish or diverge. The laws of one dimension hold exactly here. In the plane one sign alone
+decides as well; with both it does not: tokens may stop on the cone x' S_C' S_B x = 0. In a Mamba as it is trained, S_B and
+S_C are free, and then their shape alone forces as many positive as negative eigenvalues, so that no layer of any such model is
+in another regime than the mixed one; what training can change is their sizes. Not shown: the perplexities of the paper's
 parametrisations, which take GPU days.
 """
 
@@ -95,8 +95,8 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     forced = sum(found.forced for found in spectra.values())
     sentences.insert(
         0,
-        f"In {forced} of {len(spectra)} layers the signs of the eigenvalues are forced by the shape of the matrices, so that the "
-        "regime of such a layer is no finding; of a real Mamba, with gate, convolution and norm, the theory says nothing.",
+        f"In {forced} of {len(spectra)} layers the signs of the eigenvalues are forced by the shape of the matrices, so "
+        "that the regime of such a layer is no finding; with gate, convolution and norm the theory says nothing.",
     )
     return tuple(sentences)
 
@@ -121,24 +121,26 @@ def _positive(layer: int) -> Callable[[Mapping[str, Result]], float]:
 
 
 ALL = "every draw"
+THEOREM, SIMULATED = "one-dimensional theorem", "conjecture and simulations"
+SYLVESTER = "Sylvester: the width, for independent rows"
 LAW = "closed form: dx/dt = -|mu| ln2 x^3 near 0"
 
 study = CaseStudy(
     title="Token flow in selective state-space layers: do tokens vanish or diverge?",
     citation="Vo et al., Demystifying the Token Dynamics of Deep Selective State Space Models, ICLR 2025, arXiv 2410.03292",
-    question="Where do tokens go when a selective layer is applied without end, and what do a trained layer's weights say of it?",
+    question="Where do tokens go when a selective layer is applied without end, and what do trained weights say of it?",
     prepare=prepare,
     examine=examine,
     claims=(
-        *(Claim(f"line, {name}: share that goes where the signs say", 1, "one-dimensional theorem", 0, ALL, _share(f"line, {name}"))
+        *(Claim(f"line, {name}: share that goes where the signs say", 1, THEOREM, 0, ALL, _share(f"line, {name}"))
           for name in LINE),
         Claim("line, mu < 0: |x| sqrt(2 |mu| ln2 t), worst draw", 1, LAW, 0.01, "the next term is of order x at 1e6: 1e-3",
               _limit("line, mu < 0")),
-        Claim("plane, both positive: share that diverges", 1, "conjecture and simulations", 0, ALL, _share("plane, both positive")),
-        Claim("plane, both negative: share that vanishes", 1, "conjecture and simulations", 0, ALL, _share("plane, both negative")),
-        Claim("plane, one of each: share that diverges", 1, "conjecture and simulations", 0, ALL,
+        Claim("plane, both positive: share that diverges", 1, SIMULATED, 0, ALL, _share("plane, both positive")),
+        Claim("plane, both negative: share that vanishes", 1, SIMULATED, 0, ALL, _share("plane, both negative")),
+        Claim("plane, one of each: share that diverges", 1, SIMULATED, 0, ALL,
               number_of("plane, one of each", lambda flow: np.mean([fate == PASS for fate in flow.fates]))),
-        *(Claim(f"trained, layer {layer}: positive eigenvalues", STATES, "Sylvester: the width, for independent rows", 0, "a count",
+        *(Claim(f"trained, layer {layer}: positive eigenvalues", STATES, SYLVESTER, 0, "a count",
                 _positive(layer))
           for layer in range(LAYERS)),
     ),
