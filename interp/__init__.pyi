@@ -53,6 +53,9 @@ from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
+from analyses.trajectories.token_mixing import token_mixing as token_mixing
+from analyses.weights.token_flow import token_flow as token_flow
+from analyses.weights.token_regime import token_regime as token_regime
 from hooks.capture import capture as capture
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout

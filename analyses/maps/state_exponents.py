@@ -82,10 +82,12 @@ class StateExponents(Result):
                 f"; by construction, for no token lets any difference grow (largest ln decay {self.largest:.2g}): no finding, "
                 f"and as true of random weights; slowest memory {self.lifetimes[0]:.3g} tokens"
             )
-        elif not positive and self.largest <= 0:
+        elif positive:
+            text += f"; {positive} are positive: differences grow there"
+        elif self.largest <= 0:
             text += f"; {dim - negative} are 0: what is written there is never forgotten, by construction"
         else:
-            text += f"; {positive} are positive: differences grow there"
+            text += f"; on average alone, for single tokens let differences grow (largest ln decay {self.largest:.2g})"
         failed = [check for check in self.checks if not check.passed]
         if self.checks:
             text += f"; QR on the same drives {'differs' if failed else 'agrees'}: {(failed or self.checks)[0].got:.1g} apart"

@@ -28,7 +28,7 @@ def pair_spectrum(S_B: np.ndarray, S_C: np.ndarray) -> np.ndarray:
     R' = Q T gives T J T' / 2.
     """
     width = S_B.shape[-2]
-    T = qr(np.concatenate([S_B, S_C], axis=-2).swapaxes(-1, -2), mode="r")
+    T = np.asarray(qr(np.concatenate([S_B, S_C], axis=-2).swapaxes(-1, -2), mode="r"))
     swapped = np.concatenate([T[..., width:], T[..., :width]], axis=-1)
     return eigvalsh(swapped @ T.swapaxes(-1, -2) / 2)[..., ::-1]
 

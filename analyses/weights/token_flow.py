@@ -3,9 +3,9 @@
     dx_l/dt = sum over j <= l of (x_l' S_C' S_B x_j) exp(-a (Delta_(j+1) + ... + Delta_l)) Delta_j x_j,
 
 Delta = softplus(S_step x), channel by channel: the output of S6 with A = -a in every state, without gate, convolution and norm
-(Vo et al., ICLR 2025, arXiv 2410.03292). Known of it: with all eigenvalues of the symmetric part of S_C' S_B negative tokens vanish as t^(-1/2), since
-Delta(0) = ln 2: a first token has |x| sqrt(2 |mu| ln2 t) -> 1, mu = x' S_C' S_B x / |x|^2. In one dimension with mu > 0 a token
-with S_step x < 0 grows as a logarithm, and one with S_step x > 0 reaches infinity in finite time.
+(Vo et al., ICLR 2025, arXiv 2410.03292). Known of it: with all eigenvalues of the symmetric part of S_C' S_B negative tokens
+vanish as t^(-1/2), since Delta(0) = ln 2: a first token has |x| sqrt(2 |mu| ln2 t) -> 1, mu = x' S_C' S_B x / |x|^2. In one
+dimension with mu > 0 a token with S_step x < 0 grows as a logarithm, and one with S_step x > 0 reaches infinity in finite time.
 
 With eigenvalues of both signs the weights alone decide nothing: a token stops wherever x' S_C' S_B x = 0, a cone of resting
 points that attracts some starts, while others vanish or diverge. The paper's simulations, of ten tokens, saw them diverge.

@@ -119,11 +119,8 @@ def recurrent_states(model: nn.Module, tokens: Any, layer: int = 0) -> Trajector
         raise InputError(
             "the model is in training mode, where dropout makes its states random: call model.eval() first"
         )
-    mixer = mixer_of(model, layer)
-    projected, returned = _called(model, mixer, torch.as_tensor(read.astype(np.int64)))
+    mixer, features, rest, returned = recorded(model, torch.as_tensor(read.astype(np.int64)), layer)
 
-    entering, rest = mixer.split(projected.double())
-    features = mixer.features(mixer.convolved(entering), rest)
     form = mixer.layer.form(features)
     states = form.states()
     _check_output(mixer, mixer.finish(form.read(states[:, 1:]), rest), returned)
@@ -136,6 +133,14 @@ def recurrent_states(model: nn.Module, tokens: Any, layer: int = 0) -> Trajector
         labels={"text": np.arange(len(read)), "token": np.concatenate([before, read], axis=1)},
         source=mixer.layer.name,
     )
+
+
+def recorded(model: nn.Module, tokens: Tensor, layer: int) -> tuple[Mixer, Tensor, Tensor, Tensor]:
+    """A mixer, its features (texts, tokens, inputs), what passes the convolution by, and what the mixer returned."""
+    mixer = mixer_of(model, layer)
+    projected, returned = _called(model, mixer, tokens)
+    entering, rest = mixer.split(projected.double())
+    return mixer, mixer.features(mixer.convolved(entering), rest), rest, returned
 
 
 def write_and_read(model: nn.Module, layer: int = 0) -> tuple[Tensor, Tensor]:
