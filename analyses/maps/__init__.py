@@ -21,6 +21,7 @@ forcing_strength       how strongly data must pull for gradients along them to s
 gradient_growth        how a loss's gradient grows or vanishes with the unroll
 loss_slices            is the loss smooth in a parameter, or rough
 lyapunov               how fast neighbours part, with standard errors
+state_exponents        how fast a state-space layer forgets, in closed form
 exponent_curve         how the exponents change with a parameter, and the scatter between runs
 stated_spectrum        can these be its exponents: printed numbers against measured ones and identities
 memory_function        how long it remembers a change of its input, and by which law it forgets

@@ -1,15 +1,16 @@
 """Analyses that take a Trajectory.
 
-=======================  ====================================================================================
+=======================  ================================================================================
 bounds                   whether proved bounds hold, and how much of the room is used
+divergence_time          how long continuations stay the same after a token is swapped
 havok                    delay coordinates as a linear system, and the forcing of its last one
 koopman                  eigenvalues of the map as a linear operator, each verified or marked as spurious
 piecewise_dmd            the error of one linear map for each piece of time
-divergence_time          how long continuations stay the same after a token is swapped
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth
 re_encoding              how often a linear model of lifted states should go back to the state
 state_space_divergence   the divergence D_stsp of the states that two recordings visit
 stream_geometry          the portrait: principal components, speed, participation ratio
-=======================  ====================================================================================
+token_mixing             how far back a sequence layer looks, and whether its mixing matrix is the layer
+=======================  ================================================================================
 """

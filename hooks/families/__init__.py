@@ -6,32 +6,57 @@ from hooks.families.dynamix import dynamix
 from hooks.families.flow import adaptive, flow
 from hooks.families.foreign import foreign, from_jax
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
+from hooks.families.linear_form import (
+    LinearForm,
+    StateSpaceLayer,
+    attention_form,
+    diagonal_layer,
+    exponential_features,
+    gated_layer,
+    linear_attention,
+    selective_layer,
+)
 from hooks.families.liquid import LiquidTimeConstant, is_liquid, liquid
 from hooks.families.path import along_drive, along_weights
 from hooks.families.piecewise_linear import PiecewiseLinear, ShallowPiecewiseLinear
 from hooks.families.rebuilt import rebuilt
 from hooks.families.recurrent import recurrent
+from hooks.families.state_space import recurrent_states, state_space_layer
+from hooks.families.state_space_model import embeddings, recurrent_coordinates, state_space_model
 from hooks.families.stepped import stepped
 
 __all__ = [
     "LeakyRate",
+    "LinearForm",
     "LiquidTimeConstant",
     "PiecewiseLinear",
     "ShallowPiecewiseLinear",
+    "StateSpaceLayer",
     "adaptive",
     "along_drive",
     "along_weights",
+    "attention_form",
     "closed_loop",
     "controlled_flow",
     "dale",
+    "diagonal_layer",
     "dynamix",
+    "embeddings",
+    "exponential_features",
     "flow",
     "foreign",
     "from_jax",
+    "gated_layer",
     "is_liquid",
+    "linear_attention",
     "liquid",
     "low_rank",
     "rebuilt",
     "recurrent",
+    "recurrent_coordinates",
+    "recurrent_states",
+    "selective_layer",
+    "state_space_layer",
+    "state_space_model",
     "stepped",
 ]

@@ -27,7 +27,7 @@ def closed_loop(dynamics: Dynamics) -> Dynamics:
     -------
     Dynamics
         Of the same state, with the same readout. Its slope, by autograd, is J + (dF/du) (d readout / dx). A box that traps the
-        driven map under any drive is not known to it, so there is none.
+        driven map under any drive is not known to it, so there is none; nor has it layers, for the first hears the last.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def closed_loop(dynamics: Dynamics) -> Dynamics:
 
     return replace(
         dynamics, step=step, name=f"{dynamics.name}, in closed loop", driven=False, inputs=0,
-        jacobian=None, push=None, box=None,
+        jacobian=None, push=None, box=None, layers=(),
         fingerprint=f"{dynamics.fingerprint}@" if dynamics.fingerprint else "", weights={},
     )  # fmt: skip
 
