@@ -66,7 +66,10 @@ from hooks.families.liquid import LiquidTimeConstant as LiquidTimeConstant
 from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
+from hooks.fill_store import begin_store as begin_store
+from hooks.fill_store import fill_store as fill_store
 from hooks.section import return_map as return_map
+from hooks.store import open_store as open_store
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
 from interp._version import __version__ as __version__
