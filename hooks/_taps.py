@@ -28,7 +28,7 @@ def chosen(model: nn.Module, names: str | Sequence[str]) -> tuple[str, ...]:
     """Sites that these names mean, in the model's order: whole names, their ends ("resid_post"), or wildcards of fnmatch."""
     known, found = sites_of(model), set()
     for name in [names] if isinstance(names, str) else names:
-        matched = [site for site in known if fnmatch.fnmatch(site, name) or site.endswith(f".{name}")]
+        matched = [site for site in known if fnmatch.fnmatch(site, name) or fnmatch.fnmatch(site, f"*.{name}")]
         if not matched:
             raise CaptureError(f"no site {name!r}; there are {', '.join(known[:6])}, ... ({len(known)} in all)")
         found |= set(matched)

@@ -95,9 +95,8 @@ def begin_store(
         raise InputError("the model is in training mode, where dropout makes states random: call model.eval() first")
     layout = Layout(np.array([len(row) for row in rows]), as_positions(positions), batch_tokens)
     if not layout.states:
-        raise InputError(
-            f"none of the {len(rows)} texts, {layout.lengths.max()} tokens at most, has position {positions}"
-        )
+        wanted = ", ".join(map(str, layout.positions))
+        raise InputError(f"none of the {len(rows)} texts, {layout.lengths.max()} tokens at most, has position {wanted}")
     widths = _widths(model, chosen(model, sites), rows[0][:1])
     layout = layout.chunked(max(widths.values()) * np.dtype(KEPT_AS[kept]).itemsize)
     settings = {
