@@ -3,10 +3,10 @@
     python -m benchmarks.capture [--folder DISK]
 
 A GPT-2 of 12 blocks, 256 wide, with drawn weights reads 8 batches of 16 texts of 128 tokens. Each side takes its turn in every
-round; ratios are medians over the rounds, to the bare pass of the same round, so that other work on the machine meets all alike.
-The bare pass is the body without its head, cache or gradients. TransformerLens runs the whole model, so its own bare call stands
+round; ratios are medians over the rounds, to the bare pass of the same round: other work on the machine meets all alike. The
+bare pass is the body without its head, cache or gradients. TransformerLens runs the whole model, so its own bare call stands
 beside it. Streaming counts from nothing until the last chunk has been synced to disk. Peak memory is that of a process of its
-own, above what stood before the first pass; what was recorded in memory is kept a batch at a time.
+own, above what stood before; what is recorded in memory is kept a batch at a time.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ import numpy as np
 import torch
 
 from benchmarks._table import machine, resident, table, write_section
-from hooks._taps import run, tapped
+from hooks.capture import capture
 from hooks.fill_store import begin_store, fill_store
+from hooks.stack import stack_of
 
 BLOCKS, WIDTH, HEADS, VOCABULARY = 12, 256, 4, 1000
 BATCHES, TEXTS, STEPS = 8, 16, 128
@@ -54,27 +55,26 @@ def sides(folder: Path) -> dict[str, Callable[[], Any]]:
     from transformer_lens.model_bridge.sources import build_bridge_from_module
 
     model = network()
-    body, twin = model.base_model, copy.deepcopy(model)
+    stack, twin = stack_of(model), copy.deepcopy(model)
     bridge = build_bridge_from_module(twin, type(twin).__name__, hf_config=twin.config)
     texts = torch.randint(VOCABULARY, (BATCHES * TEXTS, STEPS), generator=torch.Generator().manual_seed(0))
     batches = texts.split(TEXTS)
 
     def bare() -> None:
         for batch in batches:
-            run(body, batch)
+            stack.run(batch)
 
     def recorded() -> dict[str, torch.Tensor]:
         for batch in batches:
-            tape: dict[str, torch.Tensor] = {}
-            with tapped(body, SITES, lambda site, values, tape=tape: tape.__setitem__(site, values.clone())):
-                run(body, batch)
-        return tape
+            with capture(model, SITES, places=stack.residual_sites) as tape:
+                stack.run(batch)
+        return dict(tape)
 
     def streamed(dtype: torch.dtype) -> dict[str, np.ndarray]:
         with tempfile.TemporaryDirectory(dir=folder) as inside:
             path = Path(inside) / "a.zarr"
-            store = begin_store(path, body, texts, sites=SITES, dtype=dtype, batch_tokens=TEXTS * STEPS)
-            fill_store(store, body, texts)
+            store = begin_store(path, stack, texts, sites=SITES, dtype=dtype, batch_tokens=TEXTS * STEPS)
+            fill_store(store, stack, texts)
             assert store.committed.all()
             return {site: store.read(site)[-TEXTS * STEPS :].values.reshape(TEXTS, STEPS, -1) for site in SITES}
 
@@ -133,7 +133,9 @@ def main() -> None:
 
     rows = []
     for name in work:
-        ratios = [f"{median(a / b for a, b in zip(times[name], times[BARE], strict=True)):.2f}" for times in (wall, cpu)]
+        ratios = [
+            f"{median(a / b for a, b in zip(times[name], times[BARE], strict=True)):.2f}" for times in (wall, cpu)
+        ]
         lens = median(a / b for a, b in zip(wall[name], wall[LENS_BARE], strict=True))
         apart = "-" if found[name] is None else f"{farthest(found[name], found['in memory']):.0e}"
         command = [sys.executable, "-m", "benchmarks.capture", "--memory", name, "--folder", str(asked.folder)]

@@ -14,7 +14,6 @@ from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
 from hooks.errors import InputError
 
@@ -106,25 +105,6 @@ class Layout:
         texts = [np.repeat(batch.texts, len(batch.positions)) for batch in self.batches]
         positions = [np.tile(batch.positions, len(batch.texts)) for batch in self.batches]
         return np.concatenate(texts or [np.zeros(0, np.int64)]), np.concatenate(positions or [np.zeros(0, np.int64)])
-
-
-def as_texts(texts: Sequence[Any] | np.ndarray) -> list[np.ndarray]:
-    """Token ids of each text, int64.
-
-    Raises
-    ------
-    InputError
-        For no text, or one that is no line of at least one token id.
-    """
-    rows = [np.asarray(text.detach().cpu() if isinstance(text, Tensor) else text) for text in texts]
-    for number, row in enumerate(rows):
-        if row.ndim != 1 or not len(row) or row.dtype.kind not in "iu" or row.min() < 0:
-            raise InputError(
-                f"a text is a line of token ids, at least one, but text {number} is {row.dtype} of shape {row.shape}"
-            )
-    if not rows:
-        raise InputError("there are no texts")
-    return [row.astype(np.int64) for row in rows]
 
 
 def as_positions(positions: Any) -> Positions:

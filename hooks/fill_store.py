@@ -10,11 +10,13 @@ Costs: the forward passes; memory for five chunks of every site; a batch at the 
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import shutil
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -25,9 +27,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hooks._layout import Batch, Layout, as_positions, as_texts, digest_of
-from hooks._taps import chosen, run, tapped
+from hooks._layout import Batch, Layout, as_positions, digest_of
+from hooks.capture import Place, capture
 from hooks.errors import CaptureError, InputError
+from hooks.stack import Stack, as_texts, stack_of
 from hooks.store import KEPT_AS, ActivationStore, commit, created
 from hooks.watch import Watch, quiet
 
@@ -47,7 +50,7 @@ class Committed:
 
 def begin_store(
     path: Path | str,
-    model: nn.Module,
+    model: nn.Module | Stack,
     texts: Sequence[Any] | np.ndarray,
     *,
     sites: str | Sequence[str],
@@ -65,11 +68,11 @@ def begin_store(
     path
         A new folder, or a store.
     model
-        In eval mode, on its own device; left as it came.
+        What ``stack_of`` takes, in eval mode, on its own device; left as it came.
     texts
         Token ids of each.
     sites
-        Names, with the wildcards of fnmatch.
+        Names of the stack's sites, of every block where they begin with none ("resid_post"), with the wildcards of fnmatch.
     positions
         "all", "last", or positions such as (0, -1); a text that is too short has no state there.
     dtype
@@ -86,21 +89,19 @@ def begin_store(
     CaptureError
         For a site that does not exist, never ran, or gave no (texts, steps, unit).
     """
-    rows, kept = as_texts(texts), str(dtype).removeprefix("torch.")
+    stack, rows, kept = stack_of(model), _ids(texts), str(dtype).removeprefix("torch.")
     if kept not in KEPT_AS:
         raise InputError(f"activations are kept as {', '.join(KEPT_AS)}, not {kept}")
     if batch_tokens < 1:
         raise InputError(f"a forward pass takes one token at least, not {batch_tokens}")
-    if model.training:
-        raise InputError("the model is in training mode, where dropout makes states random: call model.eval() first")
     layout = Layout(np.array([len(row) for row in rows]), as_positions(positions), batch_tokens)
     if not layout.states:
         wanted = ", ".join(map(str, layout.positions))
         raise InputError(f"none of the {len(rows)} texts, {layout.lengths.max()} tokens at most, has position {wanted}")
-    widths = _widths(model, chosen(model, sites), rows[0][:1])
+    widths = _widths(stack, _places(stack, sites), rows)
     layout = layout.chunked(max(widths.values()) * np.dtype(KEPT_AS[kept]).itemsize)
     settings = {
-        "model": fingerprint(model),
+        "model": fingerprint(stack.module),
         "texts": digest_of(rows),
         "sites": widths,
         "positions": layout.positions,
@@ -114,7 +115,7 @@ def begin_store(
 
 def fill_store(
     store: ActivationStore,
-    model: nn.Module,
+    model: nn.Module | Stack,
     texts: Sequence[Any] | np.ndarray,
     *,
     shard: tuple[int, int] = (0, 1),
@@ -144,8 +145,8 @@ def fill_store(
     CaptureError
         When a state is not finite, or too large for the dtype of the store; chunks before it are committed.
     """
-    rows = as_texts(texts)
-    for name, given in (("model", fingerprint(model)), ("texts", digest_of(rows))):
+    stack, rows = stack_of(model), _ids(texts)
+    for name, given in (("model", fingerprint(stack.module)), ("texts", digest_of(rows))):
         if store.settings[name] != given:
             raise InputError(f"{store.path} was begun with other {name}: {store.settings[name]}, not {given}")
     if len(shard) != 2 or not 0 <= shard[0] < shard[1]:
@@ -156,7 +157,7 @@ def fill_store(
     if needed > free:
         raise InputError(f"{store.path} needs {needed:,} bytes more, but its disk has {free:,} free")
 
-    for _ in watch(_filled(store, model, rows, missing), len(missing)):
+    for _ in watch(_filled(store, stack, rows, missing), len(missing)):
         pass
     return store
 
@@ -171,11 +172,9 @@ def fingerprint(model: nn.Module) -> str:
     return sha.hexdigest()[:16]
 
 
-def _filled(
-    store: ActivationStore, model: nn.Module, rows: list[np.ndarray], missing: list[int]
-) -> Iterator[Committed]:
+def _filled(store: ActivationStore, stack: Stack, rows: list[np.ndarray], missing: list[int]) -> Iterator[Committed]:
     """Commits the missing chunks in order; the network and the disk work at the same time."""
-    layout, wanted = store.layout, set(missing)
+    layout, places, wanted = store.layout, _places(stack, store.sites), set(missing)
     started: dict[int, Buffers] = {}
     waiting: deque[Future[Committed]] = deque()
     with ThreadPoolExecutor(1) as writer:  # its end waits for chunks that are full, also after an interruption
@@ -184,10 +183,7 @@ def _filled(
             if not chunks:
                 continue
             started |= {chunk: _buffers(store, chunk) for chunk in chunks if chunk not in started}
-            ran: dict[str, int] = dict.fromkeys(store.sites, 0)
-            with tapped(model, store.sites, partial(_placed, store, batch, started, ran)):
-                run(model, _tokens(rows, batch))
-            _check_runs(ran)
+            _run(stack, places, _tokens(rows, batch), partial(_placed, store, batch, started))
             for chunk in [c for c in chunks if layout.chunk(c)[1] <= batch.last]:
                 waiting.append(writer.submit(_written, store, chunk, started.pop(chunk)))
             while len(waiting) > WAITING:
@@ -196,15 +192,31 @@ def _filled(
             yield waiting.popleft().result()
 
 
-def _placed(
-    store: ActivationStore, batch: Batch, started: Mapping[int, Buffers], ran: dict[str, int], site: str, values: Tensor
-) -> None:
+def _run(stack: Stack, places: Mapping[str, Place], tokens: Tensor, take: Callable[[str, Tensor], None]) -> None:
+    """One forward pass; ``take`` is given what each site holds as it is made, and nothing of it is kept here."""
+
+    def passed(site: str, values: Tensor) -> Tensor:
+        take(site, values)
+        return values.new_empty(0)
+
+    with ExitStack() as opened:
+        tapes = {
+            site: opened.enter_context(capture(stack.module, [site], places=places, keep=partial(passed, site)))
+            for site in places
+        }
+        stack.run(tokens)
+    for site, tape in tapes.items():
+        if len(tape.calls(site)) > 1:
+            raise CaptureError(f"{site} ran {len(tape.calls(site))} times in one pass; what a store holds runs once")
+
+
+def _placed(store: ActivationStore, batch: Batch, started: Mapping[int, Buffers], site: str, values: Tensor) -> None:
     """Copies the kept states of one site into the chunks they belong to."""
     texts, steps, width = len(batch.texts), int(store.layout.lengths[batch.texts[0]]), store.settings["sites"][site]
     if values.shape != (texts, steps, width):
-        raise CaptureError(f"{site} gave {tuple(values.shape)} for {texts} texts of {steps} tokens, {width} units wide")
-    ran[site] += 1
-    states = values if len(batch.positions) == steps else values[:, torch.as_tensor(batch.positions)]
+        raise CaptureError(f"{site} gave {tuple(values.shape)} where (texts, steps, unit) is {(texts, steps, width)}")
+    all_of_them = len(batch.positions) == steps
+    states = values if all_of_them else values[:, torch.as_tensor(batch.positions, device=values.device)]
     states = states.reshape(-1, width)
     for chunk, buffers in started.items():
         first, last = store.layout.chunk(chunk)
@@ -235,22 +247,47 @@ def _buffers(store: ActivationStore, chunk: int) -> Buffers:
     return {site: torch.empty(last - first, width, dtype=kind) for site, width in store.settings["sites"].items()}
 
 
-def _widths(model: nn.Module, sites: Sequence[str], token: np.ndarray) -> dict[str, int]:
-    """Units of each site, from a run on one token."""
-    shapes: dict[str, list[tuple[int, ...]]] = {site: [] for site in sites}
-    with tapped(model, sites, lambda site, values: shapes[site].append(tuple(values.shape))):
-        run(model, torch.as_tensor(token)[None])
-    _check_runs({site: len(seen) for site, seen in shapes.items()})
-    for site, (shape,) in shapes.items():
-        if len(shape) != 3 or shape[:2] != (1, 1):
-            raise CaptureError(f"{site} gave {shape} for one text of one token: a site gives (texts, steps, unit)")
-    return {site: shape[2] for site, (shape,) in shapes.items()}
+def _places(stack: Stack, names: str | Sequence[str]) -> dict[str, Place]:
+    """Site -> where it is, in the order of the stack; the sides of blocks are known without TransformerLens."""
+    asked = [names] if isinstance(names, str) else list(names)
+    sides = all(name.endswith(("resid_pre", "resid_post")) for name in asked)
+    known = stack.residual_sites if sides else stack.sites
+    found: set[str] = set()
+    for name in asked:
+        matched = {site for site in known if fnmatch.fnmatchcase(site, name) or fnmatch.fnmatchcase(site, f"*.{name}")}
+        if not matched:
+            kinds = dict.fromkeys(site.rsplit(".", 1)[1] for site in known)
+            raise CaptureError(
+                f"{stack.name} has no site {name!r}; its sites are blocks.k. and one of {', '.join(kinds)}"
+            )
+        found |= matched
+    return {site: place for site, place in known.items() if site in found}
 
 
-def _check_runs(ran: Mapping[str, int]) -> None:
-    for site, times in ran.items():
-        if times != 1:
-            raise CaptureError(f"{site} ran {times} times in one forward pass; a site that is stored runs once")
+def _widths(stack: Stack, places: Mapping[str, Place], rows: Sequence[np.ndarray]) -> dict[str, int]:
+    """Units of each site, from a pass over two texts of one token: the smallest and the largest id that will come."""
+    ends = min(int(row.min()) for row in rows), max(int(row.max()) for row in rows)
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        _run(
+            stack, places, torch.tensor(ends)[:, None], lambda site, values: shapes.update({site: tuple(values.shape)})
+        )
+    except IndexError:
+        raise InputError(
+            f"the texts have token ids from {ends[0]} to {ends[1]}, which {stack.name} does not take"
+        ) from None
+    for site, shape in shapes.items():
+        if len(shape) != 3 or shape[:2] != (2, 1):
+            raise CaptureError(f"{site} gave {shape} for two texts of one token: a store holds (texts, steps, unit)")
+    return {site: shapes[site][2] for site in places}
+
+
+def _ids(texts: Sequence[Any] | np.ndarray) -> list[np.ndarray]:
+    """Token ids of each text, int64."""
+    rows = as_texts(texts)
+    if rows[0].is_floating_point():
+        raise InputError("a store holds the states of texts of token ids, but vectors came")
+    return [row.cpu().numpy().astype(np.int64) for row in rows]
 
 
 def _tokens(rows: Sequence[np.ndarray], batch: Batch) -> Tensor:

@@ -1,10 +1,10 @@
 """Training checkpoints of a hub model, one after another, two on disk at most.
 
-While one is in use the next is downloaded; when the caller asks for the next, the one before is deleted first. A folder remembers
-which are finished and keeps what is downloaded, also in part, so that the same call after a kill goes on where it was.
+While one is in use the next is downloaded; when the caller asks for the next, the one before is deleted first. A folder
+remembers which are finished and keeps what is downloaded, also in part: the same call after a kill goes on where it was.
 
-A hub is anything with the two functions of huggingface_hub that are used: ``list_repo_refs(repo)``, whose answer has branches and
-tags with names, and ``snapshot_download(repo, revision=, local_dir=, allow_patterns=)``.
+A hub is anything with the two functions of huggingface_hub that are used: ``list_repo_refs(repo)``, whose answer has branches
+and tags with names, and ``snapshot_download(repo, revision=, local_dir=, allow_patterns=)``.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def checkpoints(
 def revisions_between(repo: str, span: str, *, hub: Any = None) -> tuple[str, ...]:
     """The revisions of a model from a to b, "a..b", both included, in the order of the numbers in their names.
 
-    Those whose names are a's but for the numbers ("step1000-tokens4B" is one of "step#-tokens#B"); without "..", that one alone.
+    Those whose names are a's but for the numbers ("step1000-tokens4B" is a "step#-tokens#B"); without "..", that one alone.
 
     Raises
     ------
