@@ -120,11 +120,10 @@ def _in_turn(listed: Sequence[tuple[str, str]], folder: Path, hub: Any) -> Itera
         for left in (place, _part(place)):
             shutil.rmtree(left, ignore_errors=True)
     with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(_downloaded, folder, *wanted[0], hub) if wanted else None
-        for now, following in zip(wanted, [*wanted[1:], None], strict=True):
-            assert coming is not None
-            path = coming.result()
-            coming = ahead.submit(_downloaded, folder, *following, hub) if following else None
+        coming = [ahead.submit(_downloaded, folder, *pair, hub) for pair in wanted[:1]]
+        for number, now in enumerate(wanted):
+            path = coming.pop().result()
+            coming = [ahead.submit(_downloaded, folder, *pair, hub) for pair in wanted[number + 1 : number + 2]]
             yield Checkpoint(*now, path)
             shutil.rmtree(path)
             finished.add(now)
