@@ -66,6 +66,7 @@ from hooks.families.liquid import LiquidTimeConstant as LiquidTimeConstant
 from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
+from hooks.families.residual import residual as residual
 from hooks.fill_store import begin_store as begin_store
 from hooks.fill_store import fill_store as fill_store
 from hooks.section import return_map as return_map
