@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import argparse
 import copy
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,7 +34,7 @@ from hooks.stack import stack_of
 
 BLOCKS, WIDTH, HEADS, VOCABULARY = 12, 256, 4, 1000
 BATCHES, TEXTS, STEPS = 8, 16, 128
-ROUNDS = 9
+ROUNDS = 7
 SITES = tuple(f"blocks.{k}.resid_post" for k in range(BLOCKS))
 BARE, LENS_BARE = "bare forward pass", "TransformerLens, bare"
 
@@ -52,11 +53,8 @@ def network() -> Any:
 
 def sides(folder: Path) -> dict[str, Callable[[], Any]]:
     """Name -> one round of it, which returns what it recorded in the last batch: site -> (texts, steps, unit)."""
-    from transformer_lens.model_bridge.sources import build_bridge_from_module
-
     model = network()
-    stack, twin = stack_of(model), copy.deepcopy(model)
-    bridge = build_bridge_from_module(twin, type(twin).__name__, hf_config=twin.config)
+    stack = stack_of(model)
     texts = torch.randint(VOCABULARY, (BATCHES * TEXTS, STEPS), generator=torch.Generator().manual_seed(0))
     batches = texts.split(TEXTS)
 
@@ -78,15 +76,22 @@ def sides(folder: Path) -> dict[str, Callable[[], Any]]:
             assert store.committed.all()
             return {site: store.read(site)[-TEXTS * STEPS :].values.reshape(TEXTS, STEPS, -1) for site in SITES}
 
+    @cache
+    def bridge() -> Any:
+        from transformer_lens.model_bridge.sources import build_bridge_from_module
+
+        twin = copy.deepcopy(model)
+        return build_bridge_from_module(twin, type(twin).__name__, hf_config=twin.config)
+
     def lens_bare() -> None:
         for batch in batches:
-            bridge(batch, return_type=None)
+            bridge()(batch, return_type=None)
 
     def lens() -> dict[str, torch.Tensor]:
         names = [f"blocks.{k}.hook_resid_post" for k in range(BLOCKS)]
         for batch in batches:
-            _, cache = bridge.run_with_cache(batch, names_filter=names, return_type=None)
-        return {site: cache[name] for site, name in zip(SITES, names, strict=True)}
+            _, kept = bridge().run_with_cache(batch, names_filter=names, return_type=None)
+        return {site: kept[name] for site, name in zip(SITES, names, strict=True)}
 
     return {
         BARE: bare,
@@ -101,7 +106,7 @@ def sides(folder: Path) -> dict[str, Callable[[], Any]]:
 def memory(name: str, folder: Path) -> float:
     """Peak resident memory of a side above what stood before, in MiB; in a process of its own."""
     work = sides(folder)
-    work[BARE]()  # what torch sets up on first use is not counted
+    work[LENS_BARE if name.startswith("TransformerLens") else BARE]()  # what is set up on first use is not counted
     before = resident("VmRSS")
     work[name]()
     return (resident("VmHWM") - before) / 2**20
@@ -146,7 +151,7 @@ def main() -> None:
     size = BATCHES * TEXTS * STEPS * BLOCKS * WIDTH * 4 / 2**20
     text = (
         f"{table(header, rows)}\n\nGPT-2 of {BLOCKS} blocks, {WIDTH} wide; {BATCHES} batches of {TEXTS} x {STEPS} tokens, "
-        f"{size:.0f} MiB of states in float32; medians of {asked.rounds} rounds. {machine()}."
+        f"{size:.0f} MiB of states in float32; medians of {asked.rounds} rounds, load average {os.getloadavg()[1]:.0f}. {machine()}."
     )
     print(text)
     write_section("Recording the residual stream", text)

@@ -1,11 +1,11 @@
 """Record named sites of a network over many texts into a store on disk: resumable, crash-safe, in shards.
 
 The states of a batch go from the hook straight into the buffer of their chunk, in the dtype of the store; a full chunk is
-checked, written and committed by a second thread while the network runs on, two chunks behind at most. Only chunks that are not
+checked, written and committed by a second thread while the network runs on, one chunk behind at most. Only chunks that are not
 there yet are computed, from the same batches as in an uninterrupted run, so that the store is the same bit by bit (on one
 machine, with one number of threads) however often the run was killed and into however many shards it was cut.
 
-Costs: the forward passes; memory for five chunks of every site; a batch at the border of two shards is run by both.
+Costs: the forward passes; memory for three chunks of every site; a batch at the border of two shards is run by both.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from hooks.stack import Stack, as_texts, stack_of
 from hooks.store import ActivationStore, open_store
 from hooks.watch import Watch, quiet
 
-WAITING = 2  # full chunks that may wait for the disk
+WAITING = 1  # full chunks that the disk may be behind
 PACKAGES = ("torch", "transformers", "zarr", "numpy")
 
 Buffers = dict[str, Tensor]  # site -> (rows, unit) of one chunk

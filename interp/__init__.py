@@ -18,6 +18,7 @@ _WHERE = {
     "certify_absence": "analyses.maps.absence",
     "certify_contraction": "analyses.maps.contraction",
     "chart_continuum": "analyses.maps.continua",
+    "checkpoints": "interp.revisions",
     "classify": "analyses.maps.stability",
     "closed_loop": "hooks.families.closed_loop",
     "compare_graphs": "analyses.symbols.graph_comparison",

@@ -79,3 +79,4 @@ from interp._version import __version__ as __version__
 from interp.network import load as load
 from interp.plans import report as report
 from interp.reading import dynamics as dynamics
+from interp.revisions import checkpoints as checkpoints
