@@ -151,7 +151,8 @@ def main() -> None:
     size = BATCHES * TEXTS * STEPS * BLOCKS * WIDTH * 4 / 2**20
     text = (
         f"{table(header, rows)}\n\nGPT-2 of {BLOCKS} blocks, {WIDTH} wide; {BATCHES} batches of {TEXTS} x {STEPS} tokens, "
-        f"{size:.0f} MiB of states in float32; medians of {asked.rounds} rounds, load average {os.getloadavg()[1]:.0f}. {machine()}."
+        f"{size:.0f} MiB of states in float32; medians of {asked.rounds} rounds, load average {os.getloadavg()[1]:.0f}. "
+        f"{machine()}."
     )
     print(text)
     write_section("Recording the residual stream", text)
