@@ -1,11 +1,12 @@
 """Record named sites of a network over many texts into a store on disk: resumable, crash-safe, in shards.
 
 The states of a batch go from the hook straight into the buffer of their chunk, in the dtype of the store; a full chunk is
-checked, written and committed by a second thread while the network runs on, one chunk behind at most. Only chunks that are not
+checked, written and committed by a second thread while the network runs on, one batch ahead at most. Only chunks that are not
 there yet are computed, from the same batches as in an uninterrupted run, so that the store is the same bit by bit (on one
 machine, with one number of threads) however often the run was killed and into however many shards it was cut.
 
-Costs: the forward passes; memory for three chunks of every site; a batch at the border of two shards is run by both.
+Costs: the forward passes; memory for three chunks, or two batches where they are larger, at every site; a batch at the border of
+two shards is run by both.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ from hooks.stack import Stack, as_texts, stack_of
 from hooks.store import ActivationStore, open_store
 from hooks.watch import Watch, quiet
 
-WAITING = 1  # full chunks that the disk may be behind
 PACKAGES = ("torch", "transformers", "zarr", "numpy")
 
 Buffers = dict[str, Tensor]  # site -> (rows, unit) of one chunk
@@ -196,9 +196,9 @@ def _filled(store: ActivationStore, stack: Stack, rows: list[np.ndarray], missin
                 continue
             started |= {chunk: _buffers(store, chunk) for chunk in chunks if chunk not in started}
             _run(stack, places, _tokens(rows, batch), partial(_placed, store, batch, started))
-            for chunk in [c for c in chunks if layout.chunk(c)[1] <= batch.last]:
-                waiting.append(writer.submit(_written, store, chunk, started.pop(chunk)))
-            while len(waiting) > WAITING:
+            full = [chunk for chunk in chunks if layout.chunk(chunk)[1] <= batch.last]
+            waiting.extend(writer.submit(_written, store, chunk, started.pop(chunk)) for chunk in full)
+            while len(waiting) > max(1, len(full)):  # while the next batch runs, the disk is behind by one
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import hooks._layout
 import hooks._zarr
 from hooks.errors import CaptureError, InputError
 from hooks.fill_store import begin_store, fill_store
@@ -156,6 +157,14 @@ def test_positions_are_those_asked_for(tmp_path, positions, kept):
         own = found[found.text.values == number]
         assert own.position.values.tolist() == kept(len(tokens))
         assert np.abs(own.values - after(model, 1, tokens)[kept(len(tokens))]).max(initial=0) < 1e-6  # float32 sums
+
+
+def test_chunks_smaller_than_a_batch_hold_the_same_states(uninterrupted, tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks._layout, "CHUNK_BYTES", 100)  # three states of 8 units
+    store = fill_store(begun(tmp_path / "a.zarr", texts(200)), stream(), texts(200))
+    assert store.layout.rows == 3 and store.committed.all()
+    site = "blocks.2.resid_post"
+    assert np.array_equal(store.read(site).values, uninterrupted.read(site).values)
 
 
 @pytest.mark.parametrize("name", NAMES)
