@@ -31,6 +31,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.ordinal
 	$(BIN)/python -m benchmarks.multifractal
 	$(BIN)/python -m benchmarks.wavelet_leaders
+	$(BIN)/python -m benchmarks.capture
 	$(BIN)/python -m benchmarks.fixed_points $(if $(PEER),--peer $(PEER))
 	$(BIN)/python -m benchmarks.lyapunov $(if $(PYNAMICALSYS),--peer-python $(PYNAMICALSYS)) \
 		$(if $(HYPEROPT),--peer-hyperopt $(HYPEROPT)) $(if $(PARALLEL),--peer-parallel $(PARALLEL))

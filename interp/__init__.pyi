@@ -94,13 +94,17 @@ from hooks.families.residual import residual as residual
 from hooks.families.state_space import recurrent_states as recurrent_states
 from hooks.families.state_space import state_space_layer as state_space_layer
 from hooks.families.state_space_model import state_space_model as state_space_model
+from hooks.fill_store import begin_store as begin_store
+from hooks.fill_store import fill_store as fill_store
 from hooks.increments import increments as increments
 from hooks.section import return_map as return_map
 from hooks.stack import record_stream as record_stream
 from hooks.stack import stack_of as stack_of
+from hooks.store import open_store as open_store
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
 from interp._version import __version__ as __version__
 from interp.network import load as load
 from interp.plans import report as report
 from interp.reading import dynamics as dynamics
+from interp.revisions import checkpoints as checkpoints
