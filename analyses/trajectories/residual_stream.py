@@ -218,6 +218,6 @@ def _triangle(states: np.ndarray) -> Check:
     steps = np.diff(states, axis=1)
     squares = (steps**2).sum(axis=2)
     parts = squares[:, 1:] + squares[:, :-1] - 2 * dot(steps[:, :-1], steps[:, 1:])
-    scale = max(float((squares[:, 1:] + squares[:, :-1]).sum()), np.finfo(np.float64).tiny)
+    scale = max(float((squares[:, 1:] + squares[:, :-1]).sum()), 1e-300)
     left = float(np.abs((np.diff(steps, axis=1) ** 2).sum(axis=2) - parts).sum()) / scale
     return Check("second differences less what velocities and bends give", 0.0, left, 1e-9)
