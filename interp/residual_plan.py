@@ -21,7 +21,7 @@ from hooks.trajectory import Trajectory
 from interp.findings import RATE, Discovery, discoveries
 from interp.journal import Journal
 
-TWINS = 39  # p of the nulls of twins is 1/40 at least: enough where half of a page's numbers beat theirs
+TWINS = 39  # p of their nulls is 1/40 at least: enough where half of a page's numbers beat theirs; one alone takes 219
 
 
 def residual(
@@ -56,9 +56,9 @@ def residual(
 
     motions, turns, dimensions, returns = [], [], [], []
     for twin, twin_maps in twins:
-        motions.append(residual_stream(twin, draws=0))
+        motions.append(residual_stream(twin, draws=0, groups=0))
         turns.append(rotations(twin, draws=0))
-        dimensions.append(intrinsic_dimension(twin, draws=0))
+        dimensions.append(intrinsic_dimension(twin, draws=0, groups=0))
         if maps:
             returns.append(teleport(twin_maps, _first(twin, len(twin_maps)), grid=grid, seed=seed))
 
@@ -85,13 +85,14 @@ def stream_account(results: Mapping[str, Result]) -> tuple[str, ...]:
         found = [one for one in trained if one.found]
         fewest = min(len(null.draws) for one in trained for null in one.nulls)
         sentences.append(
-            f"{len(found)} of {counted(len(trained), 'number')} of the stream beat every null, walks and untrained twins alike, "
-            f"with at most {RATE:.0%} false among them"
+            f"{len(found)} of {counted(len(trained), 'number')} of the stream beat every null, "
+            f"walks and untrained twins alike, with at most {RATE:.0%} false among them"
             + (f": {', '.join(one.statistic for one in found)}." if found else ".")
         )
-        if not found and (1 + fewest) * RATE < len(trained):
+        if (1 + fewest) * RATE < len(tried):
             sentences.append(
-                f"Not shown: whether more draws would tell them apart; {fewest} of a null allow p = {1 / (1 + fewest):.2g} at least."
+                f"Not shown: what more draws would tell apart; {fewest} of a null allow no p below {1 / (1 + fewest):.2g}, "
+                f"and of {len(tried)} numbers one alone is found at {RATE / len(tried):.2g}."
             )
     sentences += [_sentence(one) for one in tried]
     for kind, head in (

@@ -54,7 +54,7 @@ def test_a_gaussian_cloud_does_not_beat_gaussian_clouds():
 
 def test_the_error_is_that_of_independent_points():
     alone = intrinsic_dimension(cloud(flat(2)), draws=0)
-    # 10 groups: an error is known to 1 / sqrt(18) of itself; the estimate's own is d / sqrt(N), more where neighbours are shared
+    # the estimate's own is d / sqrt(N), more where neighbours are shared; 10 groups know it to 1 / sqrt(18) of itself
     assert 0.4 < alone.standard_errors[0] / (2 / np.sqrt(1500)) < 3
 
 

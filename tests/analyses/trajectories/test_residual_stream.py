@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 
@@ -33,9 +35,8 @@ def test_a_walk_is_as_continuous_as_the_square_root_says():
     l = np.arange(1, 16)  # noqa: E741, the site
     assert found.correlations == pytest.approx(np.sqrt(l / (l + 1)), abs=4 * 0.5 / np.sqrt(1000 * 20))
     assert found.bends == pytest.approx(np.zeros(14), abs=4 / np.sqrt(1000 * 20))
-    assert found.norms**2 == pytest.approx(
-        20 * np.arange(1, 17), rel=0.04
-    )  # |mean h| is below the root mean square by 1 / 80
+    length = np.sqrt(2) * math.gamma(10.5) / math.gamma(10)  # mean norm of 20 standard normal numbers
+    assert found.norms == pytest.approx(length * np.sqrt(np.arange(1, 17)), rel=4 * 0.16 / np.sqrt(1000))
     assert found.participation_ratios == pytest.approx(np.full(16, 20 / (1 + 20 / 1000)), rel=0.03)  # of 1000 points
 
 
@@ -150,9 +151,9 @@ def test_one_text_one_unit_and_a_stream_at_rest_give_values_or_nan():
 def test_refusals():
     with pytest.raises(InputError, match="residual_stream takes runs over depth"):
         residual_stream(Trajectory(walks(2, 5, 3)))
+    ragged = Trajectory(walks(2, 5, 3), "layer", lengths=np.array([5, 2]))
     with pytest.raises(InputError, match="3 states of padding"):
-        states = walks(2, 5, 3)
-        residual_stream(Trajectory(states, "layer", lengths=np.array([5, 2])))
+        residual_stream(ragged)
     with pytest.raises(InputError, match="the label 'text' has one value a run"):
         residual_stream(over_depth(walks(2, 5, 3), text=np.zeros((2, 5))))
     with pytest.raises(InputError, match="a twin has"):
