@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from hooks._lens import inner_sites, is_bridge
 from hooks.capture import Place, capture
+from hooks.dynamics import digest
 from hooks.errors import CaptureError, InputError
 from hooks.trajectory import Trajectory
 
@@ -49,6 +50,12 @@ class Stack:
     def name(self) -> str:
         """What to call it: the class and its size."""
         return f"{type(self.module).__name__}, {len(self.blocks)} blocks of width {self.width}"
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the blocks' weights; read once, at the cost of one pass over them."""
+        blocks = (self.module.get_submodule(path) for path in self.blocks)
+        return digest(self.name, *(part for block in blocks for pair in block.state_dict().items() for part in pair))
 
     @property
     def residual_sites(self) -> Mapping[str, Place]:
@@ -156,7 +163,7 @@ def record_stream(stack: Stack, tokens: Any, *, positions: Any = None, batch: in
     Returns
     -------
     Trajectory
-        On the clock "layer": runs = texts x positions, text after text; steps = blocks + 1; drive t is the index of block t.
+        On the clock "layer": runs = texts x positions, text after text; steps = blocks + 1; drive t is t.
         Labels ``text``, ``position`` and ``token`` (-1 where vectors came), one a run. Where every block runs several times in
         one pass, in turn, as in depth-recurrent models, each time is a step.
 
@@ -194,11 +201,10 @@ def record_stream(stack: Stack, tokens: Any, *, positions: Any = None, batch: in
     position = np.concatenate(kept)
     whole = not texts[0].is_floating_point()
     token = [text[at].cpu().numpy() if whole else np.full(len(at), -1) for text, at in zip(texts, kept, strict=True)]
-    layer = np.arange(steps - 1.0) % len(stack.blocks)
     return Trajectory(
         states,
         "layer",
-        drives=np.broadcast_to(layer[:, None], (runs, steps - 1, 1)),
+        drives=np.broadcast_to(np.arange(steps - 1.0)[:, None], (runs, steps - 1, 1)),
         labels={
             "text": np.repeat(np.arange(len(texts)), [len(at) for at in kept]),
             "position": position,
