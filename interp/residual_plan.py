@@ -14,13 +14,13 @@ from analyses.maps.teleport import Teleport, teleport
 from analyses.result import Result, counted
 from analyses.trajectories._depth import TWIN
 from analyses.trajectories.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
-from analyses.trajectories.residual_stream import ResidualStream, residual_stream
-from analyses.trajectories.rotation import Rotations, rotations
+from analyses.trajectories.residual_stream import residual_stream
+from analyses.trajectories.rotation import rotations
 from analyses.trajectories.stream_geometry import stream_geometry
 from hooks.contract import check_dynamics
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError
-from hooks.families import residual as depth_map
+from hooks.families.residual import residual as depth_map
 from hooks.stack import record_stream, stack_of
 from hooks.trajectory import Trajectory
 from hooks.twin import random_twin
@@ -223,12 +223,7 @@ def stream_account(results: Mapping[str, Result]) -> tuple[str, ...]:
                 f"and of {len(tried)} numbers one alone is found at {RATE / len(tried):.2g}."
             )
     sentences += [_sentence(one) for one in tried]
-    for kind, head in (
-        (ResidualStream, "Motion"),
-        (Rotations, "Turns"),
-        (IntrinsicDimension, "Dimension"),
-        (Teleport, "Teleport"),
-    ):
+    for kind, head in ((IntrinsicDimension, "Dimension"), (Teleport, "Teleport")):
         sentences += [f"{head}: {result.summary()}." for result in results.values() if isinstance(result, kind)]
     return tuple(sentences)
 
@@ -245,11 +240,11 @@ def _sentence(one: Discovery) -> str:
     elif one.found:
         head = "Beats walks, and no untrained twin was asked"
     elif lost:
-        head = f"Not told from {' and '.join(lost)}"
+        head = f"Not told from {', '.join(lost)}"
     else:
         head = f"Beats each null alone and not over the page (q = {one.q:.2g})"
     beside = ", ".join(f"{null.name} {np.median(null.draws):.3g}" for null in one.nulls)
-    return f"{head}: {one.statistic} is {one.nulls[0].observed:.3g} ({beside})."
+    return f"{head}: {one.title.rpartition(': ')[2]}, {one.statistic} is {one.nulls[0].observed:.3g} ({beside})."
 
 
 def _first(stream: Trajectory, runs: int) -> Trajectory:

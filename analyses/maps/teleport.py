@@ -186,7 +186,7 @@ def teleport(
 
 
 def _statistic(layer: int) -> str:
-    return f"contraction from layer {layer}"
+    return f"log of the last ratio from layer {layer}"
 
 
 def _fitting(

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SURROGATES = {
-    "random walk": (random_walk, "increments are independent and Gaussian, with the covariance of the path's own"),
+    "random walk": (
+        partial(random_walk, drift=False),
+        "increments are independent, Gaussian, with the path's covariance",
+    ),
     "turned increments": (increments_turned, "increments have their lengths and independent directions"),
     "shuffled increments": (increments_shuffled, "the order of the increments does not matter"),
     "flipped increments": (increments_flipped, "the signs of the increments do not matter"),

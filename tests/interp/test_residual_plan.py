@@ -78,7 +78,7 @@ def test_a_stream_with_structure_is_a_finding_beside_its_nulls():
     assert "bend" in found and {one.statistic for one in tried} <= {*STATISTICS, "turns", "dimension"}
     sentences = stream_account(journal.results)
     assert sentences[0].startswith(f"{len(found)} of {len(tried)} numbers of the stream beat every null")
-    assert any(sentence.startswith("Beats its nulls: bend is ") for sentence in sentences)
+    assert any(sentence.startswith("Beats its nulls: motion, bend is ") for sentence in sentences)
 
 
 def test_without_twins_nothing_is_said_to_be_learned():
