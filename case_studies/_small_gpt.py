@@ -35,7 +35,8 @@ def small_gpt(layers: int = LAYERS, units: int = UNITS, context: int = CONTEXT) 
     """A GPT-2 of these sizes with weights drawn as its library draws them, without dropout."""
     from transformers import GPT2Config, GPT2LMHeadModel
 
-    config = GPT2Config(
+    kind: Any = GPT2Config
+    config = kind(
         vocab_size=BYTES,
         n_positions=context,
         n_embd=units,

@@ -167,7 +167,7 @@ def tokens_of(source: Any, model: Any, file: Path) -> tuple[list[np.ndarray], st
         raise InputError(f"there is no file {file}")
     lines = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     lines = [lines[i] for i in np.unique(np.linspace(0, len(lines) - 1, min(len(lines), MOST_TEXTS)).astype(int))]
-    config = getattr(model, "config", None)
+    config: Any = getattr(model, "config", None)
     longest = min(LONGEST, getattr(config, "max_position_embeddings", LONGEST) or LONGEST)
     tokenizer = _tokenizer(source)
     if tokenizer is not None:

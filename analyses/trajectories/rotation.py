@@ -12,7 +12,7 @@ Takes a Trajectory with depth as its steps; costs draws x sites x dim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from hooks.trajectory import Trajectory
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SURROGATES = {
+SURROGATES: Mapping[str, tuple[Callable[..., np.ndarray], str]] = {
     "random walk": (
         partial(random_walk, drift=False),
         "increments are independent, Gaussian, with the path's covariance",
