@@ -71,9 +71,12 @@ from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
 from hooks.families.residual import residual as residual
+from hooks.fill_store import begin_store as begin_store
+from hooks.fill_store import fill_store as fill_store
 from hooks.section import return_map as return_map
 from hooks.stack import record_stream as record_stream
 from hooks.stack import stack_of as stack_of
+from hooks.store import open_store as open_store
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
 from hooks.twin import random_twin as random_twin
