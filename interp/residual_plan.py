@@ -28,6 +28,7 @@ from interp.findings import RATE, Discovery, discoveries
 from interp.journal import Journal
 from interp.network import load
 from interp.page import Report, writable
+from interp.texts import tokens_of
 
 TWINS = 39  # p of their nulls is 1/40 at least: enough where half of a page's numbers beat theirs; one alone takes 219
 MOST_TEXTS, LONGEST = 256, 512  # texts of a report, and tokens of each
@@ -115,8 +116,8 @@ def stack_report(
     source
         A model, or a folder or hub id of the transformers library: see ``load``.
     text
-        A file, one text a line; at most 256 of them are read, evenly spaced, 512 tokens of each. The stream of each last token
-        is recorded.
+        A file of texts or of token ids: see ``interp.texts.tokens_of``. At most 256 of them are read, evenly spaced, and 512
+        tokens of each, or what the model takes; the stream of each last token is recorded.
     twins
         Networks of the same shape with random weights, drawn from ``seed`` + 1 on; each costs what the network itself does.
         Without them nothing is said to be learned.
@@ -126,13 +127,13 @@ def stack_report(
     Raises
     ------
     LoadError, InputError
-        When the source is no model, or the file has not two texts of two tokens.
+        When the source is no model, or the file has not two texts.
     """
     if twins < 0 or not 0 <= seed < 2**63 - twins:
         raise InputError(f"the number of twins is 0 or more and the seed from 0, but {twins=} and {seed=} came")
     folder = None if out is None else writable(Path(out))
     network = load(source, trust=trust)
-    texts, note = tokens_of(source, network.module, Path(text))
+    texts = _texts(text, source, network.module)
     name = Path(network.source).name or type(network.module).__name__
     folder = folder or writable(Path("interp-report") / name)
 
@@ -148,56 +149,20 @@ def stack_report(
         "seed": str(seed),
         "twins": str(twins),
         "fingerprint": stack.fingerprint,
-        "notes": " ".join((*network.notes, note)),
+        "notes": " ".join(network.notes),
     }
     return Report(f"{name}: {stack.name}", journal.findings, (), stream_account(journal.results), provenance).written(
         folder
     )
 
 
-def tokens_of(source: Any, model: Any, file: Path) -> tuple[list[np.ndarray], str]:
-    """The texts of a file as the model's tokens, and a note on how: by the tokenizer beside the model, else bytes.
-
-    Raises
-    ------
-    InputError
-        When there is no file, it has not two lines of two tokens, or bytes are no tokens of the model.
-    """
-    if not file.is_file():
-        raise InputError(f"there is no file {file}")
-    lines = [line for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    lines = [lines[i] for i in np.unique(np.linspace(0, len(lines) - 1, min(len(lines), MOST_TEXTS)).astype(int))]
-    config: Any = getattr(model, "config", None)
-    longest = min(LONGEST, getattr(config, "max_position_embeddings", LONGEST) or LONGEST)
-    tokenizer = _tokenizer(source)
-    if tokenizer is not None:
-        rows = [np.array(tokenizer(line)["input_ids"][:longest], dtype=np.int64) for line in lines]
-        note = "Texts are tokens of the tokenizer beside the model."
-    else:
-        if getattr(config, "vocab_size", 256) < 256:
-            raise InputError(
-                f"no tokenizer lies beside the model, and of its {config.vocab_size} tokens bytes are none"
-            )
-        rows = [np.frombuffer(line.encode()[:longest], dtype=np.uint8).astype(np.int64) for line in lines]
-        note = "No tokenizer lies beside the model: the bytes of the texts are its tokens."
-    rows = [row for row in rows if len(row) > 1]
-    if len(rows) < 2:
-        raise InputError(
-            f"{file} has {counted(len(rows), 'line')} of two tokens or more; a report takes two texts at least"
-        )
-    return rows, note
-
-
-def _tokenizer(source: Any) -> Any:
-    """The tokenizer of a folder or hub id; None where there is none."""
-    if not isinstance(source, str | Path):
-        return None
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(source, local_files_only=True)
-    except (OSError, ValueError, KeyError):
-        return None
+def _texts(file: Path | str, source: Any, model: Any) -> list[np.ndarray]:
+    """Evenly spaced texts of the file, each as long as the model takes."""
+    longest = min(LONGEST, getattr(getattr(model, "config", None), "max_position_embeddings", None) or LONGEST)
+    texts = tokens_of(file, source if isinstance(source, str | Path) else "", longest=longest)
+    if len(texts) < 2:
+        raise InputError(f"{file} holds one text; the unit of replication is the text, so a report takes two at least")
+    return [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, min(len(texts), MOST_TEXTS)).astype(int))]
 
 
 def stream_account(results: Mapping[str, Result]) -> tuple[str, ...]:
