@@ -34,6 +34,10 @@ TWINS = 39  # p of their nulls is 1/40 at least: enough where half of a page's n
 MOST_TEXTS, LONGEST = 256, 512  # texts of a report, and tokens of each
 TELEPORTED, GRID = 8, 3  # texts whose states are displaced, and points a side
 WIDEST_SLOPE = 128  # units, of maps whose slopes are checked beforehand
+HEADLINES = (
+    "turns",
+    "correlation of successive sites",
+)  # the published ones, told whether they beat their nulls or not
 Recorded = tuple[Trajectory, Sequence[Dynamics]]
 
 
@@ -187,7 +191,9 @@ def stream_account(results: Mapping[str, Result]) -> tuple[str, ...]:
                 f"Not shown: what more draws would tell apart; {fewest} of a null allow no p below {1 / (1 + fewest):.2g}, "
                 f"and of {len(tried)} numbers one alone is found at {RATE / len(tried):.2g}."
             )
-    sentences += [_sentence(one) for one in tried]
+    sentences += [_sentence(one) for one in tried if one.found or one.statistic in HEADLINES]
+    rest = [_sentence(one, head=False) for one in tried if not one.found and one.statistic not in HEADLINES]
+    sentences += [f"Not told from a null: {'; '.join(rest)}."] if rest else []
     for kind, head in ((IntrinsicDimension, "Dimension"), (Teleport, "Teleport")):
         sentences += [f"{head}: {result.summary()}." for result in results.values() if isinstance(result, kind)]
     return tuple(sentences)
@@ -197,19 +203,16 @@ def _has_twins(one: Discovery) -> bool:
     return any(null.name == TWIN for null in one.nulls)
 
 
-def _sentence(one: Discovery) -> str:
-    """The number beside its nulls, and first whether it beats them."""
+def _sentence(one: Discovery, *, head: bool = True) -> str:
+    """The number beside its nulls; with a head that says first whether it beats them, else with those that it does not."""
+    said = f"{one.title.rpartition(': ')[2]}, {one.statistic} is {one.nulls[0].observed:.3g}"
     lost = [null.name for null in one.nulls if not null.beaten]
-    if one.found and _has_twins(one):
-        head = "Beats its nulls"
-    elif one.found:
-        head = "Beats walks, and no untrained twin was asked"
-    elif lost:
-        head = f"Not told from {', '.join(lost)}"
-    else:
-        head = f"Beats each null alone and not over the page (q = {one.q:.2g})"
-    beside = ", ".join(f"{null.name} {np.median(null.draws):.3g}" for null in one.nulls)
-    return f"{head}: {one.title.rpartition(': ')[2]}, {one.statistic} is {one.nulls[0].observed:.3g} ({beside})."
+    against = "its nulls" if _has_twins(one) else "walks, and no untrained twin was asked"
+    over = f"{against}, each alone and not over the page (q = {one.q:.2g})"
+    if not head:
+        return f"{said} ({', '.join(lost) if lost else f'beats {over}'})"
+    first = f"Beats {against}" if one.found else f"Not told from {', '.join(lost)}" if lost else f"Beats {over}"
+    return f"{first}: {said} ({', '.join(f'{null.name} {np.median(null.draws):.3g}' for null in one.nulls)})."
 
 
 def _first(stream: Trajectory, runs: int) -> Trajectory:

@@ -8,10 +8,13 @@ import torch
 
 from analyses.trajectories._stream_profiles import STATISTICS
 from case_studies._small_gpt import untrained
+from hooks.errors import InputError
 from hooks.stack import record_stream, stack_of
 from hooks.trajectory import Trajectory
 from interp.findings import discoveries
 from interp.journal import Journal
+from interp.page import read
+from interp.plans import report
 from interp.residual_plan import residual, stream_account
 
 TEXTS, STEPS = 16, 8
@@ -94,3 +97,26 @@ def test_too_few_draws_are_told():
     residual(journal, turning(), twins=[(walk(seed), ()) for seed in range(1, 4)], draws=19)
     sentences = stream_account(journal.results)
     assert sentences[0].startswith("0 of ") and "3 of a null allow no p below 0.25" in sentences[1]
+
+
+def test_a_folder_and_a_file_of_tokens_become_a_page(tmp_path):
+    untrained(5, layers=3, units=8, context=8).save_pretrained(tmp_path / "model")
+    np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(0, 256, (12, 10)))
+    page = report(tmp_path / "model", text=tmp_path / "ids.npy", twins=2, out=tmp_path / "page")
+    assert page.subject == "model: GPT2LMHeadModel, 3 blocks of width 8" and page.failed == ()
+    assert [finding.title for finding in page.findings][-1] == "teleport"
+    assert page.provenance["text"].endswith("12 texts, 8 to 8 tokens")  # cut to what the model takes
+    assert any(
+        sentence.startswith(("Not told from", "Beats")) and "rotation, turns" in sentence for sentence in page.sentences
+    )
+    again = read(tmp_path / "page")
+    assert again.sentences == page.sentences and "q over the page" in page.path.read_text(encoding="utf-8")
+
+
+def test_one_text_and_a_seed_below_zero_are_refused(tmp_path):
+    np.save(tmp_path / "one.npy", np.arange(8))
+    model = untrained(5, layers=3, units=8, context=8)
+    with pytest.raises(InputError, match="holds one text; the unit of replication is the text"):
+        report(model, text=tmp_path / "one.npy", out=tmp_path / "page")
+    with pytest.raises(InputError, match="twins=-1 and seed=0 came"):
+        report(model, text=tmp_path / "one.npy", twins=-1, out=tmp_path / "page")
