@@ -61,7 +61,7 @@ def begin_store(
 ) -> ActivationStore:
     """The empty store for the states of these texts, or the one that the same call began before; ``fill_store`` fills it.
 
-    Its ``nbytes`` say what it will take. The network runs on one token, for the widths.
+    Its ``nbytes`` say what it will take. The network runs twice, on single tokens and on the longest text.
 
     Parameters
     ----------
@@ -265,17 +265,18 @@ def _places(stack: Stack, names: str | Sequence[str]) -> dict[str, Place]:
 
 
 def _widths(stack: Stack, places: Mapping[str, Place], rows: Sequence[np.ndarray]) -> dict[str, int]:
-    """Units of each site, from a pass over two texts of one token: the smallest and the largest id that will come."""
-    ends = min(int(row.min()) for row in rows), max(int(row.max()) for row in rows)
+    """Units of each site, from a pass over two texts of one token, the smallest and the largest id that will come; the longest
+    text is tried too, since it comes last."""
+    low, high = min(int(row.min()) for row in rows), max(int(row.max()) for row in rows)
+    longest = max(rows, key=len)
     shapes: dict[str, tuple[int, ...]] = {}
+    refused = f"token ids from {low} to {high}"
     try:
-        _run(
-            stack, places, torch.tensor(ends)[:, None], lambda site, values: shapes.update({site: tuple(values.shape)})
-        )
-    except IndexError:
-        raise InputError(
-            f"the texts have token ids from {ends[0]} to {ends[1]}, which {stack.name} does not take"
-        ) from None
+        _run(stack, places, torch.tensor([[low], [high]]), lambda site, values: shapes.update({site: (*values.shape,)}))
+        refused = f"{len(longest)} tokens, the longest of the texts"
+        stack.run(torch.from_numpy(longest)[None])
+    except (IndexError, RuntimeError) as error:
+        raise InputError(f"{stack.name} does not take {refused}: {str(error).splitlines()[0][:120]}") from None
     for site, shape in shapes.items():
         if len(shape) != 3 or shape[:2] != (2, 1):
             raise CaptureError(f"{site} gave {shape} for two texts of one token: a store holds (texts, steps, unit)")

@@ -15,6 +15,7 @@ Costs: a site is read without opening any other; memory is one chunk, except for
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shutil
 import zlib
@@ -287,10 +288,10 @@ def created(
         except OSError:  # another shard was first
             shutil.rmtree(made)
     there = open_store(path)
-    other = [f"{name} {there.settings.get(name)!r}, not {value!r}" for name, value in settings.items()
-             if there.settings.get(name) != (list(value) if isinstance(value, tuple) else value)]  # fmt: skip
+    other = [name for name, value in settings.items() if there.settings.get(name) != json.loads(json.dumps(value))]
     if other:
-        raise InputError(f"{path} was captured otherwise and cannot be continued: it has {'; '.join(other)}")
+        differ = "; ".join(f"{name} {_brief(there.settings.get(name))}, not {_brief(settings[name])}" for name in other)
+        raise InputError(f"{path} was captured otherwise and cannot be continued: it has {differ}")
     return there
 
 
@@ -341,6 +342,14 @@ def _array_of(
         name, shape=shape, chunks=chunks or shape, dtype=kind, dimension_names=dims, fill_value=fill, compressors=None,
         attributes=said,
     )  # fmt: skip
+
+
+def _brief(value: Any) -> str:
+    """A setting in one line: of sites, their names."""
+    if not isinstance(value, Mapping):
+        return repr(value)
+    names = list(value)
+    return ", ".join(names if len(names) <= 4 else [*names[:2], "...", names[-1]])
 
 
 def _put(folder: Path, chunk: int, where: slice, values: np.ndarray) -> None:

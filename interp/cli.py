@@ -121,6 +121,7 @@ def capture(
     """Record a transformer's states over many texts into a store on disk; killed, the same command goes on."""
     import torch
 
+    from analyses.result import counted
     from hooks.errors import InputError
     from hooks.fill_store import begin_store, fill_store
     from hooks.stack import stack_of
@@ -144,7 +145,7 @@ def capture(
     chunks, there = store.layout.chunks, int(store.committed.sum())
     typer.echo(
         f"{out}: {len(store.sites)} sites, {store.layout.states:,} states of {len(texts):,} texts, {store.dtype}: "
-        f"{store.nbytes:,} bytes in {chunks} chunks, of which {there} are there",
+        f"{store.nbytes:,} bytes in {counted(chunks, 'chunk')}, {there} of them there already",
         err=True,
     )
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hooks.errors import InputError, LoadError
+from hooks.pretrained import from_library
 
 NUMPY = b"\x93NUMPY"
 
@@ -90,11 +91,16 @@ def _array(file: Path) -> Sequence[np.ndarray]:
 
 def _tokenizer(source: Path | str) -> Any:
     """The tokenizer beside a model."""
-    from hooks.pretrained import from_library
     from transformers import AutoTokenizer
 
+    def read(place: str, **where: Any) -> Any:
+        found = AutoTokenizer.from_pretrained(place, **where)
+        if len(found) <= len(found.all_special_tokens):  # what the library makes of a folder that has none
+            raise ValueError("its tokenizer has no tokens")
+        return found
+
     try:
-        return from_library(source, AutoTokenizer.from_pretrained)
+        return from_library(source, read)
     except LoadError as error:
         raise InputError(
             f"no tokenizer came with {source}, so texts cannot be read: give token ids, as .npy or as lines of "

@@ -11,9 +11,11 @@ import torch
 import hooks.store
 from hooks.errors import CaptureError, InputError
 from hooks.fill_store import begin_store, fill_store
+from hooks.stack import record_stream, stack_of
 from hooks.store import open_store
 from interp.progress import within_budget
 from tests.hooks.streams import after, files_of, stream, texts
+from tests.tiny import NAMES, tiny
 
 SITES = ("resid_pre", "resid_post")
 CHILDREN = multiprocessing.get_context("forkserver")  # one process imports torch, and children are copies of it
@@ -154,6 +156,18 @@ def test_positions_are_those_asked_for(tmp_path, positions, kept):
         own = found[found.text.values == number]
         assert own.position.values.tolist() == kept(len(tokens))
         assert np.abs(own.values - after(model, 1, tokens)[kept(len(tokens))]).max(initial=0) < 1e-6  # float32 sums
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_transformer_of_any_kind_gives_the_stream_that_is_recorded_text_by_text(tmp_path, name):
+    model, given = tiny(name), texts(12)
+    store = begin_store(tmp_path / "a.zarr", model, given, sites="resid_post", batch_tokens=24)
+    found = next(iter(fill_store(store, model, given).parts()))
+    alone = record_stream(stack_of(model), given, batch=1)
+    order = np.lexsort((found.labels["position"], found.labels["text"]))
+    assert all(np.array_equal(found.labels[key][order], alone.labels[key]) for key in ("text", "position", "token"))
+    # float32, a text among others of its length or alone: rounding of sums of 32 to 64 terms of order one
+    assert np.abs(found.states[order] - alone.states[:, 1:]).max() < 1e-5
 
 
 def test_no_forward_pass_holds_padding_or_more_tokens_than_allowed(tmp_path):
