@@ -118,10 +118,14 @@ def test_a_folder_and_a_file_of_tokens_become_a_page(tmp_path):
     assert again.sentences == page.sentences and "q over the page" in page.path.read_text(encoding="utf-8")
 
 
-def test_one_text_and_a_seed_below_zero_are_refused(tmp_path):
+def test_one_text_no_text_and_what_has_no_use_are_refused(tmp_path):
     np.save(tmp_path / "one.npy", np.arange(8))
     model = untrained(5, layers=3, units=8, context=8)
     with pytest.raises(InputError, match="holds one text; the unit of replication is the text"):
         report(model, text=tmp_path / "one.npy", out=tmp_path / "page")
+    with pytest.raises(InputError, match="GPT2LMHeadModel is a transformer: give it texts"):
+        report(model, out=tmp_path / "page")
+    with pytest.raises(InputError, match="takes no inputs, relu: leave out one or the other"):
+        report(model, text=tmp_path / "one.npy", inputs=np.zeros((2, 3, 1)), relu=2)
     with pytest.raises(InputError, match="twins=-1 and seed=0 came"):
         report(model, text=tmp_path / "one.npy", twins=-1, out=tmp_path / "page")
