@@ -26,6 +26,7 @@ from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.maps.state_exponents import state_exponents as state_exponents
 from analyses.maps.stated_spectrum import audit_spectrum as audit_spectrum
+from analyses.maps.teleport import teleport as teleport
 from analyses.maps.windowed_products import windowed_products as windowed_products
 from analyses.series.complexity import compressed_complexity as compressed_complexity
 from analyses.series.complexity import lempel_ziv as lempel_ziv
@@ -55,11 +56,14 @@ from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
 from analyses.trajectories.divergence_time import divergence_times as divergence_times
 from analyses.trajectories.havok import havok as havok
+from analyses.trajectories.intrinsic_dimension import intrinsic_dimension as intrinsic_dimension
 from analyses.trajectories.koopman import koopman_spectrum as koopman_spectrum
 from analyses.trajectories.piecewise_dmd import piecewise_dmd as piecewise_dmd
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
 from analyses.trajectories.re_encoding import re_encoding as re_encoding
+from analyses.trajectories.residual_stream import residual_stream as residual_stream
+from analyses.trajectories.rotation import rotations as rotations
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from analyses.trajectories.token_mixing import token_mixing as token_mixing
 from analyses.weights.neuron_multifractal import neuron_multifractal as neuron_multifractal
@@ -103,6 +107,7 @@ from hooks.stack import stack_of as stack_of
 from hooks.store import open_store as open_store
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
+from hooks.twin import random_twin as random_twin
 from interp._version import __version__ as __version__
 from interp.network import load as load
 from interp.plans import report as report

@@ -44,10 +44,14 @@ def _options(
 
 @app.command()
 def report(
-    source: Annotated[str, typer.Argument(help="A file of weights: safetensors, torch weights or checkpoint, npz.")],
+    source: Annotated[
+        str, typer.Argument(help="A file of weights (safetensors, torch, npz), or a model folder of transformers.")
+    ],
     inputs: Annotated[
         Path | None, typer.Option(help="Inputs as .npy: (runs, steps, inputs) or (steps, inputs).")
     ] = None,
+    text: Annotated[Path | None, typer.Option(help="Texts for a transformer, one a line.")] = None,
+    twins: Annotated[int, typer.Option(help="Random-weight twins of a transformer, the null of its numbers.")] = 39,
     model: Annotated[str | None, typer.Option(help="package.module:Class that the weights belong to.")] = None,
     kwargs: Annotated[str | None, typer.Option(help="Its arguments, a JSON object.")] = None,
     relu: Annotated[int | None, typer.Option(help="Rectified units of an almost-linear RNN {A, W, h}.")] = None,
@@ -60,7 +64,7 @@ def report(
     trust: Annotated[bool, typer.Option("--trust", help="Open a file that executes code. Only for your own.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the account of a trained recurrent network."""
+    """Write the account of a trained network: a recurrent one, or a transformer with --text."""
     from hooks.errors import InputError
 
     options: Any = {}
@@ -78,6 +82,8 @@ def report(
         analysed(
             source,
             inputs=None if inputs is None else _array(inputs),
+            text=text,
+            twins=twins,
             model=model,
             kwargs=options,
             relu=relu,

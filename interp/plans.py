@@ -30,11 +30,13 @@ from hooks.contract import check_dynamics, check_replay
 from hooks.dynamics import Dynamics, rollout
 from hooks.errors import InputError
 from hooks.families import PiecewiseLinear
+from hooks.pretrained import is_transformers
 from hooks.trajectory import Trajectory
 from interp.findings import account
 from interp.journal import Journal
 from interp.network import load
 from interp.page import Report, writable
+from interp.residual_plan import TWINS, stack_report
 
 WIDEST_PROOF = 512  # units; of wider maps nothing is proved, nor are Jacobians formed
 MOST_RECTIFIED = 20  # units, of networks whose 2^P linear regions are all decided: a second or so
@@ -261,6 +263,8 @@ def report(
     source: Any,
     *,
     inputs: Any = None,
+    text: Path | str | None = None,
+    twins: int = TWINS,
     model: str | None = None,
     kwargs: Mapping[str, Any] | None = None,
     relu: int | None = None,
@@ -272,7 +276,7 @@ def report(
     device: str = "cpu",
     budget: float | None = None,
 ) -> Report:
-    """From a trained recurrent network to a written account of its mechanism.
+    """From a trained network to a written account of its mechanism: a recurrent one, or a transformer and some texts.
 
     Parameters
     ----------
@@ -281,6 +285,9 @@ def report(
         leak and trust.
     inputs : (runs, steps, inputs) or (steps, inputs) float
         Data that drive the network. Without them zero is held, and the page says so.
+    text, twins
+        Of a transformer: a file with one text a line, and how many networks of random weights stand beside it; see
+        ``interp.residual_plan.stack_report``.
     out
         Folder for report.html, numbers.json, arrays.safetensors and maps.safetensors; ``interp-report/<name>`` when left out.
     seed
@@ -300,8 +307,19 @@ def report(
     """
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed lies in 0 to 2^63 - 1, but {seed} came")
+    if text is not None:
+        refused = {"inputs": inputs, "model": model, "relu": relu, "nonlinearity": nonlinearity, "leak": leak}
+        if given := [name for name, value in refused.items() if value is not None]:
+            raise InputError(
+                f"texts drive a transformer, which takes no {', '.join(given)}: leave out one or the other"
+            )
+        return stack_report(source, text, twins=twins, trust=trust, out=out, seed=seed, budget=budget)
     folder = None if out is None else writable(Path(out))
     network = load(source, model=model, kwargs=kwargs, relu=relu, nonlinearity=nonlinearity, leak=leak, trust=trust)
+    if is_transformers(network.module):
+        raise InputError(
+            f"{type(network.module).__name__} is a transformer: give it texts, a file with one a line (text)"
+        )
     dynamics = network.dynamics(device=device)
     driving = None if inputs is None else driving_inputs(dynamics, inputs)
     trajectory, notes = visited(dynamics, network.initial_state, driving, seed)

@@ -4,11 +4,14 @@
 bounds                   whether proved bounds hold, and how much of the room is used
 divergence_time          how long continuations stay the same after a token is swapped
 havok                    delay coordinates as a linear system, and the forcing of its last one
+intrinsic_dimension      how many coordinates the cloud of states needs at each step
 koopman                  eigenvalues of the map as a linear operator, each verified or marked as spurious
 piecewise_dmd            the error of one linear map for each piece of time
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth
 re_encoding              how often a linear model of lifted states should go back to the state
+residual_stream          how a stream moves through depth, beside walks and untrained networks
+rotation                 how often its units turn in their phase plane, beside the same
 state_space_divergence   the divergence D_stsp of the states that two recordings visit
 stream_geometry          the portrait: principal components, speed, participation ratio
 token_mixing             how far back a sequence layer looks, and whether its mixing matrix is the layer
