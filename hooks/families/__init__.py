@@ -7,6 +7,7 @@ from hooks.families.flow import adaptive, flow
 from hooks.families.foreign import foreign, from_jax
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
 from hooks.families.liquid import LiquidTimeConstant, is_liquid, liquid
+from hooks.families.loop import iterated_stack, loop, recurrent_depth
 from hooks.families.path import along_drive, along_weights
 from hooks.families.piecewise_linear import PiecewiseLinear, ShallowPiecewiseLinear
 from hooks.families.rebuilt import rebuilt
@@ -29,9 +30,12 @@ __all__ = [
     "foreign",
     "from_jax",
     "is_liquid",
+    "iterated_stack",
     "liquid",
+    "loop",
     "low_rank",
     "rebuilt",
     "recurrent",
+    "recurrent_depth",
     "stepped",
 ]
