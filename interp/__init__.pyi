@@ -71,7 +71,10 @@ from hooks.families.loop import loop as loop
 from hooks.families.loop import recurrent_depth as recurrent_depth
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
+from hooks.families.residual import residual as residual
 from hooks.section import return_map as return_map
+from hooks.stack import record_stream as record_stream
+from hooks.stack import stack_of as stack_of
 from hooks.streaming import streamed as streamed
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
