@@ -94,6 +94,8 @@ def streamed(folder: Path | str, *, dtype: torch.dtype | None = None, device: st
         )
     inside = tuple(f"{path}." for path in blocks)
     _fill(shards, {name: key for name, key in stored.items() if not name.startswith(inside)}, device, model)
+    for part in model.parameters():
+        part.data = part.data.clone()  # of its own, or it would hold the file and every block in it
     for path, prefix in zip(blocks, inside, strict=True):
         names = {name.removeprefix(prefix): key for name, key in stored.items() if name.startswith(prefix)}
         block = model.get_submodule(path)
@@ -144,7 +146,7 @@ def _stored(name: str, prefix: str, shards: Shards) -> str:
 
 
 def _fill(shards: Shards, names: Mapping[str, str], device: str, module: nn.Module) -> None:
-    """Put these weights into a module, in the dtype that its empty ones have."""
+    """Put these weights into a module, in the dtype that its empty ones have; in that of the file they are pages of it."""
     read = shards.read(list(names.values()), device)
     empty = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     weights = {name: read.pop(key).to(empty[name].dtype) for name, key in names.items()}
