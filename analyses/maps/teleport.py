@@ -79,7 +79,7 @@ class Teleport(Result):
         """From how many layers displacements shrink, then each layer's last ratio."""
         text = f"from {int(self.contracting.sum())} of {counted(len(self.layers), 'layer')} displacements shrink"
         text += f" ({counted(self.texts, 'text')})"
-        for row, layer in enumerate(self.layers):
+        for row, layer in enumerate(self.layers.tolist()):
             interval = f"{self.low[row, -1]:.3g} to {self.high[row, -1]:.3g}"
             text += f"; from layer {layer} to {self.ratios[row, -1]:.3g} ({interval}), "
             text += f"{self.relative_ratios[row, -1]:.3g} of the path's norm"
@@ -92,7 +92,7 @@ class Teleport(Result):
         """Ratio by site, a line a layer with its interval."""
         ax = axes_or_new(ax)
         sites = np.arange(self.ratios.shape[1])
-        for row, layer in enumerate(self.layers):
+        for row, layer in enumerate(self.layers.tolist()):
             (line,) = ax.plot(sites, self.ratios[row], marker=".", label=f"layer {layer}")
             if np.isfinite(self.low[row]).any():
                 ax.fill_between(sites, self.low[row], self.high[row], color=line.get_color(), alpha=0.2)
@@ -169,11 +169,13 @@ def teleport(
             TWIN,
             UNLEARNED,
             "network",
-            np.array([np.log(twin.ratios[row, -1]) for twin in twins]),
+            np.log([max(twin.ratios[row, -1], 1e-300) for twin in twins]),
             observed,
             _statistic(layer),
         )
-        for row, (layer, observed) in enumerate(zip(chosen, stepped.logs[:, :, -1].mean(axis=0).tolist(), strict=True))
+        for row, (layer, observed) in enumerate(
+            zip(chosen.tolist(), stepped.logs[:, :, -1].mean(axis=0).tolist(), strict=True)
+        )
         if twins and np.isfinite(observed)
     ]
     tolerance = max(LARGEST_MISS.get(one.dtype, 1e-2) for one in dynamics)
@@ -184,7 +186,7 @@ def teleport(
 
 
 def _statistic(layer: int) -> str:
-    return f"contraction from layer {layer}"
+    return f"log of the last ratio from layer {layer}"
 
 
 def _fitting(
