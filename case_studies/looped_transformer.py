@@ -1,11 +1,11 @@
 """A looped transformer: does running one block again and again settle on the answer, and is it training that makes it settle?
 
 A block with causal attention is run on its own output, the embedding of the input mixed in each time, and trained to say the
-parity of every prefix of ten bits after ten to twenty iterations. Models of recurrent depth are reported to converge to a fixed
-point for most tokens, some to orbits (Geiping et al., arXiv 2502.05171, section 6); looped networks that keep their answer under
-more iterations than trained are those whose end does not depend on where they start (Anil et al., NeurIPS 2022, path
-independence). Here the map of each input is searched for fixed points, its exponents carry error bars, and networks of the same
-shape with random weights say what of this the architecture does by itself.
+parity of every prefix of ten bits after ten to twenty iterations. Models of recurrent depth are reported to converge to a
+fixed point for most tokens, some to orbits (Geiping et al., arXiv 2502.05171, section 6); looped networks that keep their
+answer under more iterations than trained are those whose end does not depend on where they start (Anil et al., NeurIPS 2022,
+path independence). Here the map of each input is searched for fixed points, its exponents carry error bars, and networks of the
+same shape with random weights say what of this the architecture does by itself.
 
 Weights of three trainings are shipped; ``full`` trains two more.
 """
@@ -87,7 +87,7 @@ class Looped(nn.Module):
 
 @dataclass(frozen=True, eq=False)
 class Specimen:
-    """Networks by name, the inputs (runs, LENGTH) that are searched, and how many of them get exponents, from how many starts."""
+    """Networks by name, the inputs (runs, LENGTH) that are searched, and for how many exponents are taken, from what runs."""
 
     networks: Mapping[str, Looped]
     bits: Tensor
@@ -213,7 +213,7 @@ def _over(kind: str, what: str, read: Callable[[Any], float]) -> Callable[[Mappi
 
 def _settled(found: FixedPoints) -> float:
     """Share of inputs whose iteration led to a stable fixed point."""
-    return float((found.stable[found.landed] & (found.landed >= 0)).mean())
+    return float(np.isin(found.landed, np.flatnonzero(found.stable)).mean())
 
 
 def _right(results: Mapping[str, Result]) -> float:
@@ -250,24 +250,24 @@ ALL = "every one: a share of 1, nothing less"
 
 study = CaseStudy(
     title="A looped transformer: does it settle on the answer, and who made it settle?",
-    citation="Geiping et al., Scaling up test-time compute with latent reasoning: a recurrent depth approach, arXiv 2502.05171, "
-    "2025; Anil et al., Path independent equilibrium models can better exploit test-time computation, NeurIPS 2022",
+    citation="Geiping et al., Scaling up test-time compute with latent reasoning: a recurrent depth approach, arXiv "
+    "2502.05171, 2025; Anil et al., Path independent equilibrium models can better exploit test-time computation, NeurIPS 2022",
     question="Does a depth-recurrent transformer reach a fixed point for every input, is it the answer, and is that learned?",
     prepare=prepare,
     examine=examine,
     claims=(
         Claim("trained: inputs that end on a stable fixed point, share", 1, GEIPING, 0.02, "a few inputs may orbit",
               _over("trained", ": fixed points", _settled)),
-        Claim("trained: parities that the fixed points say right, share", 1, "the task; more iterations than trained do no harm "
-              "where the end is path independent (Anil et al.)", 0.005, "the loss at the end of training, 0.002 nats", _right),
+        Claim("trained: parities that the fixed points say right, share", 1, "the task; more iterations than trained do no "
+              "harm where the end is path independent (Anil et al.)", 0.005, "the loss at the end of training, 0.002", _right),
         Claim("trained: inputs with one end from random states, share", 1, "path independence, Anil et al.", 0.05,
               "one input in twenty", _over("trained", ": exponents", _one_end)),
         Claim("trained: leading exponent less ln |leading eigenvalue| at the fixed point, largest", 0, "identity", 0.01,
               "the transient left after the burn-in, over the run", _gap),
         Claim("null: untrained twins: inputs that end on a stable fixed point, share", 1,
               "one twin seen before this study: all of 64 inputs", 0, ALL, _over("untrained", ": fixed points", _settled)),
-        Claim("null: untrained twins: inputs with one end from random states, share", 1, "one twin seen before this study", 0.05,
-              "one input in twenty", _over("untrained", ": exponents", _one_end)),
+        Claim("null: untrained twins: inputs with one end from random states, share", 1, "one twin seen before this study",
+              0.05, "one input in twenty", _over("untrained", ": exponents", _one_end)),
         Claim("control: inputs that end on a stable fixed point, share", 0, "weights tripled, seen before this study to be "
               "chaotic for one input", 0, "none", _over("control", ": fixed points", _settled)),
         Claim("control: inputs whose map is chaotic at three standard errors, share", 1, "the same", 0.5, "most of them",
