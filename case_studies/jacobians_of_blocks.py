@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from analyses.maps.block_spectra import COUPLING, FALL, RISE, block_spectra
-from analyses.maps.depth_growth import RANK, RATE, SAID, depth_growth
+from analyses.maps.depth_growth import RANK, depth_growth
 from analyses.result import Result
 from case_studies._ngram import library_source
 from case_studies._small_gpt import as_bytes, shipped, trained, untrained
@@ -142,10 +142,6 @@ study = CaseStudy(
         *(Claim(f"null: an untrained network's {statistic} is beyond the twins'", 0, "it is one of them", 0,
                 "wrong for one untrained network in forty", _learned(f"untrained: {what}", statistic, sign))
           for statistic, what, sign in FOUND),
-        Claim("trained: leading finite-depth growth rate a block, less the twins' median", 0, "if training left it alone", 0.05,
-              "twins scatter by less", number_of(DEPTH, lambda found: _above(found, RATE))),
-        Claim("trained: the same of output divergence", 0, "if training left it alone", 0.05, "twins scatter by less",
-              number_of(DEPTH, lambda found: _above(found, SAID))),
     ),
     scales={
         "tiny": {"texts": 1, "tokens": 8, "twins": 1, "draws": 1, "train": False},
@@ -153,8 +149,3 @@ study = CaseStudy(
         "full": {"texts": 32, "tokens": 128, "twins": 39, "draws": 99, "train": True},
     },
 )  # fmt: skip
-
-
-def _above(found: Any, statistic: str) -> float:
-    null = next(one for one in found.nulls if (one.name, one.statistic) == (TWINS, statistic))
-    return null.observed - float(np.median(null.draws))

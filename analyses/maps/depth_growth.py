@@ -130,7 +130,9 @@ class DepthGrowth(Result):
         text += f"{numbers[RATE]:+.3g}{spread} a block{told(self.nulls, RATE)}"
         if np.isfinite(numbers[SAID]):
             text += f", of the output {numbers[SAID]:+.3g}{told(self.nulls, SAID)}"
-        text += f"; effective rank {self.dim * numbers[RANK]:.3g} of {self.dim}{told(self.nulls, RANK)}"
+        text += (
+            f"; effective rank of the product, share of {self.dim} units, {numbers[RANK]:.3g}{told(self.nulls, RANK)}"
+        )
         if not any(null.name == TWINS for null in self.nulls):
             text += "; no twins were given, so nothing says that training did it"
         return text
@@ -223,11 +225,10 @@ def depth_growth(
     sizes = np.sqrt(np.mean([one.sizes**2 for one in found], axis=0))
     drawn = []
     for draw in range(draws):
-        readout = found[draw % len(found)].readout
-        readout = readout if dim <= NULL_WIDTH else readout[:0, : min(dim, NULL_WIDTH)]
-        drawn.append(_of_slopes(gaussian_blocks(sizes, dim, generator), readout, np.array([0, blocks])))
-    result = _result(found, chosen, dim, (), ())
-    by_draw = [_result([one], np.array([0, blocks]), dim, (), ()).statistics for one in drawn]
+        said = found[draw % len(found)].readout if dim <= NULL_WIDTH else np.zeros((0, NULL_WIDTH))
+        one = _of_slopes(gaussian_blocks(sizes, dim, generator), said, np.array([0, blocks]))
+        drawn.append(_result([one], np.array([0, blocks]), dim).statistics)
+    result = _result(found, chosen, dim)
     what = (
         "sum of ln singular values against ln |det J|, share" if formed else "largest bound, share of the leading value"
     )
@@ -236,7 +237,7 @@ def depth_growth(
         result,
         nulls=(
             *nulls_of(result.statistics, [twin.statistics for twin in twins], TWINS, UNLEARNED),
-            *nulls_of(result.statistics, by_draw, GAUSSIAN, UNSTRUCTURED),
+            *nulls_of(result.statistics, drawn, GAUSSIAN, UNSTRUCTURED),
         ),
         checks=(
             replayed([one.missed for one in found], dynamics),
@@ -245,9 +246,8 @@ def depth_growth(
     )
 
 
-def _result(
-    found: Sequence[_Grown], depths: np.ndarray, dim: int, nulls: tuple[Null, ...], checks: tuple[Check, ...]
-) -> DepthGrowth:
+def _result(found: Sequence[_Grown], depths: np.ndarray, dim: int) -> DepthGrowth:
+    """Without nulls and checks."""
     return DepthGrowth(
         depths=depths.astype(np.int64),
         log_singular_values=np.array([one.log_values for one in found]),
@@ -256,8 +256,8 @@ def _result(
         output_bounds=np.array([one.output_bounds for one in found]),
         effective_ranks=np.array([one.ranks for one in found]),
         dim=dim,
-        nulls=nulls,
-        checks=checks,
+        nulls=(),
+        checks=(),
     )
 
 
@@ -286,7 +286,7 @@ def _texts(
 
 def _triangle(slope: np.ndarray) -> np.ndarray:
     """At most dim rows with the singular values of the slope, also in every product from the right."""
-    return np.linalg.qr(slope, mode="r") if len(slope) > slope.shape[1] else slope
+    return np.linalg.qr(slope)[1] if len(slope) > slope.shape[1] else slope
 
 
 def _of_slopes(slopes: np.ndarray, readout: np.ndarray, depths: np.ndarray) -> _Grown:
