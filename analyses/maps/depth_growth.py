@@ -130,9 +130,7 @@ class DepthGrowth(Result):
         text += f"{numbers[RATE]:+.3g}{spread} a block{told(self.nulls, RATE)}"
         if np.isfinite(numbers[SAID]):
             text += f", of the output {numbers[SAID]:+.3g}{told(self.nulls, SAID)}"
-        text += (
-            f"; effective rank of the product, share of {self.dim} units, {numbers[RANK]:.3g}{told(self.nulls, RANK)}"
-        )
+        text += f"; effective rank of the product, share of {self.dim}, {numbers[RANK]:.3g}{told(self.nulls, RANK)}"
         if not any(null.name == TWINS for null in self.nulls):
             text += "; no twins were given, so nothing says that training did it"
         return text
@@ -156,9 +154,7 @@ class _Grown:
     output_bounds: np.ndarray
     ranks: np.ndarray  # (depths,)
     sizes: np.ndarray  # (blocks,)
-    readout: (
-        np.ndarray
-    )  # (said, dim) with the singular values of the readout's slope; no rows without one or where wide
+    readout: np.ndarray  # (said, dim), its slope or one of the same singular values; no rows where there is none
     gap: float  # of the sum rule, as a share
     missed: float
 
@@ -229,9 +225,7 @@ def depth_growth(
         one = _of_slopes(gaussian_blocks(sizes, dim, generator), said, np.array([0, blocks]))
         drawn.append(_result([one], np.array([0, blocks]), dim).statistics)
     result = _result(found, chosen, dim)
-    what = (
-        "sum of ln singular values against ln |det J|, share" if formed else "largest bound, share of the leading value"
-    )
+    what = "sum of ln singular values against ln |det J|, share" if formed else "largest bound, share of the leading"
     worst = max(one.gap for one in found) if formed else max(result.bounds.max(), result.output_bounds.max())
     return replace(
         result,
