@@ -1,13 +1,14 @@
 """How nearby states part in one step: Jacobians and carried tangents. The only file that touches autograd.
 
 A family's hand-written ``jacobian`` and ``push`` are used where they exist; otherwise the Jacobian is one batched
-reverse pass and ``push`` is forward mode, which never forms the Jacobian (k directions cost k tangent passes). A run of many
-steps takes ``pushed``, which compiles the push where that pays.
+reverse pass, ``push`` is forward mode and ``pull`` reverse mode, which never form it (k directions cost k passes). A run of
+many steps takes ``pushed``, which compiles the push where that pays.
 """
 
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -95,31 +96,78 @@ def push(
 
     batch, dim, directions = tangents.shape
     width = max(1, AT_ONCE // max(1, batch * dim))
+    step = partial(dynamics, drive=drive)
     if directions <= width:
-        return _forward_mode(dynamics, states, tangents, drive)
+        return _forward_mode(step, states, tangents)
     after, carried = states, torch.empty(tangents.shape, dtype=tangents.dtype, device=tangents.device)
     for first in range(0, directions, width):
         last = first + width
         with _drawing_again(states, last < directions):
-            after, carried[:, :, first:last] = _forward_mode(dynamics, states, tangents[:, :, first:last], drive)
+            after, carried[:, :, first:last] = _forward_mode(step, states, tangents[:, :, first:last])
     return after, carried
 
 
-def _forward_mode(dynamics: Dynamics, states: Tensor, tangents: Tensor, drive: Any) -> tuple[Tensor, Tensor]:
+def _forward_mode(step: Callable[[Tensor], Tensor], states: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
     states = states.contiguous()  # rows that share their memory, as a constant map may give, have no dual
-
-    def step(inputs: Tensor) -> Tensor:
-        return dynamics(inputs, drive)
 
     def along(tangent: Tensor) -> Any:
         after, carried = torch.func.jvp(step, (states,), (tangent,))  # type: ignore[misc]
-        return after, torch.zeros_like(tangent) + carried  # a step that ignores its state carries no axis of directions
+        # a step that ignores its state carries no axis of directions
+        return after, torch.zeros_like(tangent[:, :1]) + carried
 
     with torch.no_grad(), torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
         # the next states do not depend on the direction, so they come out unbatched
         directions: Any = torch.func.vmap(along, in_dims=2, out_dims=(None, 2), randomness="same")  # type: ignore[arg-type]
         after, carried = directions(tangents)
     return after, carried
+
+
+def pull(
+    dynamics: Dynamics,
+    states: Float[Tensor, "batch dim"],
+    cotangents: Float[Tensor, "rows units directions"],
+    drive: Any = None,
+) -> Float[Tensor, "batch dim directions"]:
+    """Cotangents of the next states carried back by the transposed Jacobian, without forming it: <u, push(v)> = <pull(u), v>.
+
+    A hand-written ``jacobian`` is used where there is one; else one reverse pass of the step, its directions in a batch.
+
+    Raises
+    ------
+    InputError
+        When the first two axes of the cotangents are not those of the states.
+    DrivenError
+        When the map takes a drive and none came.
+    """
+    if cotangents.shape[:2] != states.shape:
+        raise InputError(
+            f"cotangents of {tuple(states.shape)} states have those two axes and one for directions, "
+            f"but {tuple(cotangents.shape)} came"
+        )
+    if dynamics.jacobian is not None:
+        return jacobian(dynamics, states, drive).mT @ cotangents
+    return _pulled(lambda inputs: dynamics(inputs, drive), states, cotangents)
+
+
+def readout_push(
+    dynamics: Dynamics, states: Float[Tensor, "batch dim"], tangents: Float[Tensor, "batch dim directions"]
+) -> Float[Tensor, "batch outputs directions"]:
+    """Tangents carried to the outputs by the readout's Jacobian, without forming it. InputError for a map without a readout."""
+    readout, width = _readout(dynamics), max(1, AT_ONCE // max(1, states.numel()))
+    return torch.cat([_forward_mode(readout, states, part)[1] for part in tangents.split(width, dim=2)], dim=2)
+
+
+def readout_pull(
+    dynamics: Dynamics, states: Float[Tensor, "batch dim"], cotangents: Float[Tensor, "batch outputs directions"]
+) -> Float[Tensor, "batch dim directions"]:
+    """Cotangents of the outputs carried back to the states. InputError for a map without a readout."""
+    return _pulled(_readout(dynamics), states, cotangents)
+
+
+def _readout(dynamics: Dynamics) -> Callable[[Tensor], Tensor]:
+    if dynamics.readout is None:
+        raise InputError(f"{dynamics.name!r} has no readout: give one where the map is made (readout=)")
+    return dynamics.readout
 
 
 def _drawing_again(states: Tensor, again: bool = True) -> Any:
@@ -245,8 +293,10 @@ def _compiled(dynamics: Dynamics, states: Tensor, tangents: Tensor, drive: Any) 
 
     def carry(states: Tensor, tangents: Tensor, *held: Tensor) -> tuple[Tensor, Tensor]:
         drive = held[0] if held else None
-        by_hand = dynamics.push is not None
-        after, carried = (push if by_hand else _forward_mode)(dynamics, states, tangents, drive)
+        if dynamics.push is not None:
+            after, carried = push(dynamics, states, tangents, drive)
+        else:
+            after, carried = _forward_mode(partial(dynamics, drive=drive), states, tangents)
         return after.contiguous(), carried.contiguous()
 
     inputs = [states.contiguous(), tangents.contiguous(), *([] if drive is None else [drive])]
@@ -282,3 +332,15 @@ def _reverse(function: Any, inputs: Tensor, outputs: int) -> Tensor:
         return inputs.new_zeros(len(inputs), outputs, inputs.shape[1])
     (rows,) = torch.autograd.grad(after, inputs, seeds, is_grads_batched=True, materialize_grads=True)
     return rows.transpose(0, 1).detach()
+
+
+def _pulled(function: Any, states: Tensor, cotangents: Tensor) -> Tensor:
+    """(batch, dim, directions) transposed slope of a row-independent function, times (batch, outputs, directions)."""
+    with torch.enable_grad():
+        states = states.detach().requires_grad_()
+        after = function(states)
+    if not after.requires_grad or not cotangents.numel():
+        return states.new_zeros(*states.shape, cotangents.shape[2])
+    seeds = cotangents.movedim(2, 0).contiguous()
+    (carried,) = torch.autograd.grad(after, states, seeds, is_grads_batched=True, materialize_grads=True)
+    return carried.movedim(0, 2).detach()

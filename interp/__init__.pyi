@@ -2,6 +2,7 @@ from analyses.maps.absence import certify_absence as certify_absence
 from analyses.maps.alignment import alignment as alignment
 from analyses.maps.basins import basins as basins
 from analyses.maps.basins import plane_basins as plane_basins
+from analyses.maps.block_spectra import block_spectra as block_spectra
 from analyses.maps.boundaries import edge_state as edge_state
 from analyses.maps.boundaries import separatrix as separatrix
 from analyses.maps.carriers import exponent_carriers as exponent_carriers
@@ -11,6 +12,7 @@ from analyses.maps.continuation import continue_fixed_points as continue_fixed_p
 from analyses.maps.contraction import certify_contraction as certify_contraction
 from analyses.maps.covariant_vectors import covariant_vectors as covariant_vectors
 from analyses.maps.cycles import find_cycles as find_cycles
+from analyses.maps.depth_growth import depth_growth as depth_growth
 from analyses.maps.exponent_curve import exponent_curve as exponent_curve
 from analyses.maps.fixed_points import find_fixed_points as find_fixed_points
 from analyses.maps.forcing_strength import forcing_strength as forcing_strength
@@ -92,6 +94,9 @@ from hooks.families.linear_form import linear_attention as linear_attention
 from hooks.families.linear_form import selective_layer as selective_layer
 from hooks.families.liquid import LiquidTimeConstant as LiquidTimeConstant
 from hooks.families.liquid import liquid as liquid
+from hooks.families.loop import iterated_stack as iterated_stack
+from hooks.families.loop import loop as loop
+from hooks.families.loop import recurrent_depth as recurrent_depth
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
 from hooks.families.residual import residual as residual
@@ -105,6 +110,7 @@ from hooks.section import return_map as return_map
 from hooks.stack import record_stream as record_stream
 from hooks.stack import stack_of as stack_of
 from hooks.store import open_store as open_store
+from hooks.streaming import streamed as streamed
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
 from hooks.twin import random_twin as random_twin

@@ -17,6 +17,8 @@ kicks                  the smallest kick that turns one memory into another
 continuation           how rests move, vanish and turn unstable over one parameter
 jacobian_spectra       eigenvalues and singular values of the slope along states
 windowed_products      how much neighbours part over w steps: singular values of Jacobian products
+block_spectra          how each block of a stack stretches, turns and mixes, and whether blocks act along common directions
+depth_growth           how far a deviation grows through a stack, and into how few directions it is funnelled
 forcing_strength       how strongly data must pull for gradients along them to stay bounded
 gradient_growth        how a loss's gradient grows or vanishes with the unroll
 loss_slices            is the loss smooth in a parameter, or rough

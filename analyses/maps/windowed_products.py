@@ -18,19 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.linalg.lapack import dgejsv
 
 from analyses.maps._along import slopes_along
+from analyses.maps._products import log_singular_values
 from analyses.result import Check, Result, axes_or_new
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-WIDEST_RANGE = 600.0  # of ln singular values that one float64 matrix holds without underflow
-FRAME = 314159  # seed of the first frame, unlikely to be anyone's own
-PASSES, SETTLED = 200, 1e-12  # of QR where the range is wider: what is left off the diagonal, as a share
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,60 +191,6 @@ def windowed_products(
         dt=dynamics.dt,
         checks=tuple(checks),
     )
-
-
-def log_singular_values(stacks: Float[np.ndarray, "products steps dim dim"]) -> tuple[np.ndarray, float]:
-    """(products, dim) ln singular values of stacks[p, -1] @ ... @ stacks[p, 0], and what the decomposition left undone."""
-    products, steps, dim, _ = stacks.shape
-    # a frame in general position: one along an invariant direction never turns to the most stretched one, and the sum fails
-    start = np.linalg.qr(np.random.default_rng(FRAME).standard_normal((dim, dim)))[0]
-    frame = np.broadcast_to(start, (products, dim, dim))
-    logs, unit = np.zeros((products, dim)), np.broadcast_to(np.eye(dim), (products, dim, dim))
-    for step in range(steps):
-        frame, triangle = np.linalg.qr(stacks[:, step] @ frame)
-        logs, unit = _multiplied(triangle, logs, unit)
-    values, residual = np.empty((products, dim)), 0.0
-    for product in range(products):
-        values[product], left = _decomposed(logs[product], unit[product])
-        residual = max(residual, left)
-    return values, residual
-
-
-def _multiplied(triangle: np.ndarray, logs: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """triangle e^logs unit = e^logs' unit', every row of unit' of length 1, or 0 with its logarithm -inf."""
-    sizes = np.where(np.isfinite(logs), logs, 0.0)  # of a row that is 0 any size will do
-    carried = triangle * np.exp(np.minimum(sizes[:, None, :] - sizes[:, :, None], WIDEST_RANGE)) @ unit
-    grown = np.linalg.norm(carried, axis=2)
-    with np.errstate(divide="ignore"):
-        logs = sizes + np.log(grown)
-    return logs, carried / np.where(grown > 0, grown, 1.0)[..., None]
-
-
-def _decomposed(logs: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, float]:
-    """(dim,) ln singular values of e^logs unit, largest first, and the share left off the diagonal."""
-    values = np.full(len(logs), -np.inf)
-    alive = np.isfinite(logs)
-    if not alive.any():
-        return values, 0.0
-    logs, unit = logs[alive], unit[alive]
-    if np.ptp(logs) <= WIDEST_RANGE:
-        columns = np.asfortranarray(unit.T * np.exp(logs - logs.max()))
-        found, _, _, work, _, _ = dgejsv(columns, joba=0, jobu=3, jobv=3, jobr=0, jobt=0, jobp=0)
-        with np.errstate(divide="ignore"):
-            values[: len(logs)] = np.log(np.sort(found)[::-1]) + np.log(work[0] / work[1]) + logs.max()
-        return values, 0.0
-    # (D U)' = U' D = Q V D: V D has the singular values of D U and is nearer to a diagonal (Rutishauser)
-    left = np.inf
-    for _ in range(PASSES):
-        factor = np.linalg.qr(unit.T)[1]
-        carried = factor * np.exp(np.minimum(logs[None, :] - logs[:, None], WIDEST_RANGE))
-        grown = np.linalg.norm(carried, axis=1)
-        logs, unit = logs + np.log(grown), carried / grown[:, None]
-        left = float(np.abs(np.triu(unit, 1)).max(initial=0))
-        if left < SETTLED:
-            break
-    values[: len(logs)] = np.sort(logs)[::-1]
-    return values, left
 
 
 def _spread(rows: np.ndarray) -> np.ndarray:

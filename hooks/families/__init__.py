@@ -17,6 +17,7 @@ from hooks.families.linear_form import (
     selective_layer,
 )
 from hooks.families.liquid import LiquidTimeConstant, is_liquid, liquid
+from hooks.families.loop import iterated_stack, loop, recurrent_depth
 from hooks.families.path import along_drive, along_weights
 from hooks.families.piecewise_linear import PiecewiseLinear, ShallowPiecewiseLinear
 from hooks.families.rebuilt import rebuilt
@@ -48,12 +49,15 @@ __all__ = [
     "from_jax",
     "gated_layer",
     "is_liquid",
+    "iterated_stack",
     "linear_attention",
     "liquid",
+    "loop",
     "low_rank",
     "rebuilt",
     "recurrent",
     "recurrent_coordinates",
+    "recurrent_depth",
     "recurrent_states",
     "selective_layer",
     "state_space_layer",

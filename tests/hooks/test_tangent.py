@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,8 +13,9 @@ from analyses.maps.lyapunov import lyapunov_spectrum
 from case_studies._systems import SYSTEMS
 from hooks import tangent
 from hooks.dynamics import Dynamics
+from hooks.errors import InputError
 from hooks.families import adaptive, recurrent
-from hooks.tangent import jacobian, push, pushed
+from hooks.tangent import jacobian, pull, push, pushed, readout_jacobian, readout_pull, readout_push
 from tests.known import henon, logistic
 
 EPS = torch.finfo(torch.float64).eps
@@ -196,3 +198,39 @@ def test_32_directions_of_a_map_with_100_000_units_fit_in_100_states():
         [sys.executable, "-m", "benchmarks.lyapunov", "--memory", "push"], capture_output=True, text=True, check=True
     )
     assert 32 < 32 + float(answer.stdout) < 100
+
+
+@pytest.mark.parametrize("kind", ["by autograd", "by hand", "driven by a number"])
+def test_pull_is_the_adjoint_of_push(kind):
+    """<u, J v> = <J' u, v> for every pair of directions, to the rounding of sums of five products."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        gru = recurrent(nn.GRU(3, 5)).hold(np.ones(3))
+    W = some(2, 5, 5, seed=7)
+    layered = Dynamics(lambda x, layer: x + torch.tanh(x @ W[layer]), dim=5, driven=True, clock="layer")
+    maps = {"by autograd": replace(gru, jacobian=None, push=None), "by hand": gru, "driven by a number": layered}
+    dynamics, drive = maps[kind], 1 if kind == "driven by a number" else None
+    states, tangents, cotangents = some(4, 5), some(4, 5, 3, seed=1), some(4, 5, 6, seed=2)
+    there = cotangents.mT @ push(dynamics, states, tangents, drive)[1]
+    back = pull(dynamics, states, cotangents, drive).mT @ tangents
+    torch.testing.assert_close(there, back, rtol=0, atol=100 * EPS)
+
+
+def test_what_ignores_its_state_pulls_back_nothing_and_a_wrong_shape_is_refused():
+    constant = Dynamics(lambda x, _: torch.ones_like(x), dim=2)
+    assert torch.equal(pull(constant, some(3, 2), some(3, 2, 4)), torch.zeros(3, 2, 4, dtype=torch.float64))
+    with pytest.raises(InputError, match="have those two axes and one for directions"):
+        pull(constant, some(3, 2), some(3, 4, 2))
+
+
+def test_tangents_and_cotangents_pass_the_readout_as_its_slope_says(monkeypatch):
+    monkeypatch.setattr(tangent, "AT_ONCE", 24)  # two directions at once
+    W = some(7, 4, seed=3)
+    said = Dynamics(lambda x, _: x, dim=4, readout=lambda x: torch.tanh(x @ W.mT))
+    states = some(3, 4)
+    slope = readout_jacobian(said, states)
+    tangents, cotangents = some(3, 4, 5, seed=1), some(3, 7, 2, seed=2)
+    torch.testing.assert_close(readout_push(said, states, tangents), slope @ tangents, rtol=0, atol=100 * EPS)
+    torch.testing.assert_close(readout_pull(said, states, cotangents), slope.mT @ cotangents, rtol=0, atol=100 * EPS)
+    with pytest.raises(InputError, match="has no readout: give one where the map is made"):
+        readout_pull(Dynamics(lambda x, _: x, dim=4), states, cotangents)
