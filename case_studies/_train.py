@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hooks.watch import Watch, quiet
 
 Draw = Callable[[torch.Generator], tuple[Tensor, Tensor]]
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class Reader(nn.Module):
@@ -58,6 +59,7 @@ def train(
     goal: float = 0.0,
     learning_rate: float = 1e-2,
     clip: float = 1.0,
+    loss: Loss = nn.functional.mse_loss,
     watch: Watch = quiet,
 ) -> tuple[nn.Module, Epoch]:
     """A trained module in eval mode without gradients, and its last loss.
@@ -69,18 +71,20 @@ def train(
     draw
         generator -> (inputs, targets), a fresh batch an update.
     goal
-        Stop once the mean squared error, averaged over the last 20 updates, is below this.
+        Stop once the loss, averaged over the last 20 updates, is below this.
+    loss
+        (outputs, targets) -> number: the mean squared error when left out.
 
     Notes
     -----
-    Adam on the mean squared error, gradient norm clipped at ``clip``, cosine decay of the rate over ``updates``.
+    Adam on the loss, gradient norm clipped at ``clip``, cosine decay of the rate over ``updates``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         module = make()
     generator = torch.Generator().manual_seed(seed)
     epoch = Epoch(0, float("inf"))
-    for epoch in watch(_updates(module, draw, generator, updates, goal, learning_rate, clip), updates):
+    for epoch in watch(_updates(module, draw, generator, updates, goal, learning_rate, clip, loss), updates):
         pass
     return module.eval().requires_grad_(False), epoch
 
@@ -93,6 +97,7 @@ def _updates(
     goal: float,
     rate: float,
     clip: float,
+    loss: Loss,
 ) -> Iterator[Epoch]:
     optimiser = torch.optim.Adam(module.parameters(), lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, updates, eta_min=rate / 100)
@@ -100,12 +105,12 @@ def _updates(
     for update in range(1, updates + 1):
         inputs, targets = draw(generator)
         optimiser.zero_grad()
-        loss = nn.functional.mse_loss(module(inputs), targets)
-        loss.backward()
+        error = loss(module(inputs), targets)
+        error.backward()
         nn.utils.clip_grad_norm_(module.parameters(), clip)
         optimiser.step()
         schedule.step()
-        smooth += (loss.item() - smooth) / 20
+        smooth += (error.item() - smooth) / 20
         yield Epoch(update, smooth)
         if smooth < goal:
             return
