@@ -73,7 +73,7 @@ def train(
     goal
         Stop once the loss, averaged over the last 20 updates, is below this.
     loss
-        (outputs, targets) -> number: the mean squared error when left out.
+        (the module's outputs, targets) -> what is minimised; the mean squared error when left out.
 
     Notes
     -----
