@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hooks.dynamics import Dynamics
+
 
 @dataclass(frozen=True, eq=False)
 class HiddenProcess:
@@ -58,6 +60,16 @@ class HiddenProcess:
             belief = np.divide(joint, total, out=np.full_like(joint, np.nan), where=total > 0)
             after[:, step] = belief
         return after
+
+    def bayes_rule(self) -> Dynamics:
+        """The update of a belief as a map driven by the token, b -> b T^(x) / |b T^(x)|_1, one step a token."""
+        T = torch.from_numpy(self.transitions)
+
+        def step(beliefs: Tensor, token: Tensor) -> Tensor:
+            joint = torch.einsum("bi,bij->bj", beliefs, T[token[..., 0].long().expand(len(beliefs))])
+            return joint / joint.sum(1, keepdim=True)
+
+        return Dynamics(step, T.shape[1], name=f"Bayes' rule of {self.name}", clock="token", driven=True, inputs=1)
 
     def next_tokens(self, beliefs: np.ndarray) -> np.ndarray:
         """(..., states) beliefs -> (..., tokens) probabilities of the next token."""

@@ -186,7 +186,10 @@ def linear_readout(
         ),
         states=len(y),
         groups=len(names),
-        checks=(Check("correlation of errors and states", 0.0, solve.leftover(y, errors), 1e-6),),
+        # directions left out have a size of at most sqrt(KEPT (dim + 1))
+        checks=(
+            Check("correlation of errors and states", 0.0, solve.leftover(y, errors), (KEPT * solve.x.shape[1]) ** 0.5),
+        ),
         nulls=tuple(
             Null(name, hypothesis, unit, np.asarray(draws, dtype=np.float64), r2)
             for name, hypothesis, unit, draws in (
