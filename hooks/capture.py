@@ -1,4 +1,4 @@
-"""What happens inside a module while it runs: named outputs of its submodules, and the states and gates of torch's
+"""What happens inside a module while it runs: named inputs and outputs of its submodules, and the states and gates of torch's
 recurrent layers at every step, which the fused kernels do not return.
 
 A fused layer gives h of its last layer only. Here h of the lower layers comes from the same kernel run layer by layer, the
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ GATE_SITES: Mapping[Cell, tuple[str, ...]] = {
     "lstm": ("h", "c", "input", "forget", "cell", "output"),
 }
 FUSED = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu, "gru": torch.gru, "lstm": torch.lstm}
+Place = tuple[str, Literal["in", "out"]]  # a submodule's path, and which side of it
 ROUNDING = 1e3  # eps of the dtype: the gates give back h to this
 
 
@@ -122,8 +123,19 @@ class Tape:
         )
 
 
+def copied(values: Tensor) -> Tensor:
+    """What a tape keeps of a tensor when nothing else is asked: a detached copy."""
+    return values.detach().clone()
+
+
 @contextmanager
-def capture(model: nn.Module, names: str | Iterable[str] | Callable[[str], bool]) -> Iterator[Tape]:
+def capture(
+    model: nn.Module,
+    names: str | Iterable[str] | Callable[[str], bool],
+    *,
+    places: Mapping[str, Place] | None = None,
+    keep: Callable[[Tensor], Tensor] = copied,
+) -> Iterator[Tape]:
     """Record named sites of any torch module while it runs inside this context.
 
     Parameters
@@ -134,6 +146,11 @@ def capture(model: nn.Module, names: str | Iterable[str] | Callable[[str], bool]
         Names of sites, with the wildcards of fnmatch, or a function of the name. Sites are the submodules (their output; the
         first tensor of a tuple or mapping) and, for every nn.RNN, GRU, LSTM or cell at ``path``, ``path.layers.k.h`` and
         ``.reset .update .candidate`` (GRU) or ``.c .input .forget .cell .output`` (LSTM) of its layer k at every step.
+    places
+        Sites by other names, in place of these: name -> (path of a submodule, "in" or "out"), its first tensor that comes in or
+        goes out. ``stack.sites`` of hooks.stack names those of a residual stream.
+    keep
+        What is kept of the tensor at a submodule's site, such as some positions of it; not a view, which would hold the whole.
 
     Yields
     ------
@@ -150,12 +167,20 @@ def capture(model: nn.Module, names: str | Iterable[str] | Callable[[str], bool]
     -----
     Costs a copy of each captured tensor; gates one matrix product over all steps; lower layers of a stack one run each.
     """
-    wanted = _chosen(model, names)
+    wanted = _chosen(model, names, sites(model) if places is None else tuple(places))
     tape, handles = Tape(), []
     try:
-        for path, module in model.named_modules():
+        for name in wanted if places is not None else ():
+            path, side = places[name]  # type: ignore[index]
+            module = model.get_submodule(path)
+            if side == "in":
+                kept = partial(_keep_input, tape, name, keep)
+                handles.append(module.register_forward_pre_hook(kept, with_kwargs=True))
+            else:
+                handles.append(module.register_forward_hook(partial(_keep_output, tape, name, keep)))
+        for path, module in model.named_modules() if places is None else ():
             if path in wanted:
-                handles.append(module.register_forward_hook(partial(_keep_output, tape, path)))
+                handles.append(module.register_forward_hook(partial(_keep_output, tape, path, keep)))
             own = [name for name in _step_sites(path, module) if name in wanted]
             if own:
                 handles.append(module.register_forward_hook(partial(_keep_steps, tape, path, own), with_kwargs=True))
@@ -189,9 +214,10 @@ def _step_sites(path: str, module: nn.Module) -> list[str]:
     return [f"{prefix}.{layer}.{site}" for layer in range(len(layers)) for site in GATE_SITES[cell]]
 
 
-def _chosen(model: nn.Module, names: str | Iterable[str] | Callable[[str], bool]) -> dict[str, str]:
+def _chosen(
+    model: nn.Module, names: str | Iterable[str] | Callable[[str], bool], known: tuple[str, ...]
+) -> dict[str, str]:
     """Site -> the pattern that chose it."""
-    known = sites(model)
     if callable(names):
         chosen = {name: "the function" for name in known if names(name)}
         if not chosen:
@@ -221,15 +247,34 @@ def _refused(model: nn.Module) -> str:
     return ""
 
 
-def _keep_output(tape: Tape, path: str, module: nn.Module, args: Any, output: Any) -> None:
-    while not isinstance(output, Tensor | PackedSequence):
-        parts = list(output.values()) if isinstance(output, Mapping) else output
+def first_tensor(values: Any, name: str) -> Tensor:
+    """The tensor itself, or the first one of a tuple, list or mapping; a packed sequence padded with NaN.
+
+    Raises
+    ------
+    CaptureError
+        When there is none.
+    """
+    while not isinstance(values, Tensor | PackedSequence):
+        parts = list(values.values()) if isinstance(values, Mapping) else values
         if not isinstance(parts, tuple | list) or not parts:
-            raise CaptureError(f"{path!r} returned a {type(output).__name__}, which holds no tensor first")
-        output = parts[0]
-    if isinstance(output, PackedSequence):
-        output = pad_packed_sequence(output, batch_first=True, padding_value=torch.nan)[0]
-    tape._captured.setdefault(path, []).append(output.detach().clone())
+            raise CaptureError(f"{name!r} gave a {type(values).__name__}, which holds no tensor first")
+        values = parts[0]
+    if isinstance(values, PackedSequence):
+        values = pad_packed_sequence(values, batch_first=True, padding_value=torch.nan)[0]
+    return values
+
+
+def _keep_output(
+    tape: Tape, name: str, keep: Callable[[Tensor], Tensor], module: nn.Module, args: Any, output: Any
+) -> None:
+    tape._captured.setdefault(name, []).append(keep(first_tensor(output, name)))
+
+
+def _keep_input(
+    tape: Tape, name: str, keep: Callable[[Tensor], Tensor], module: nn.Module, args: Any, options: dict[str, Any]
+) -> None:
+    tape._captured.setdefault(name, []).append(keep(first_tensor([*args, *options.values()], name)))
 
 
 def _keep_steps(

@@ -71,6 +71,8 @@ from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
 from hooks.section import return_map as return_map
+from hooks.stack import record_stream as record_stream
+from hooks.stack import stack_of as stack_of
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
 from interp._version import __version__ as __version__
