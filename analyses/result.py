@@ -60,6 +60,8 @@ class Null:
         The statistic under the null.
     observed
         The statistic itself.
+    statistic
+        Which of the result's numbers is asked. A number has to beat all nulls of its name; one without a name is asked alone.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Null:
     unit: str
     draws: Float[np.ndarray, " draws"]
     observed: float
+    statistic: str = ""
 
     @property
     def p(self) -> float:

@@ -2,7 +2,8 @@
 
 Every function takes an array with time on axis 1, (rows, steps) or (rows, steps, channels), and returns one of the same shape.
 Each row is drawn by itself; its channels share one draw, so that what they have in common at one time stays. For many
-surrogates of one recording, repeat it along the rows.
+surrogates of one recording, repeat it along the rows. Of rows that belong together, as the tokens of one text do, walks take
+a label each (``together``), and rows of one label share a draw.
 
 Sources: Theiler, Eubank, Longtin, Galdrikian, Farmer, Physica D 58, 77 (1992), random phases; Prichard and Theiler, Phys. Rev.
 Lett. 73, 951 (1994), the same phases for all channels; Schreiber and Schmitz, Phys. Rev. Lett. 77, 635 (1996), iterated
@@ -22,16 +23,21 @@ from hooks.errors import InputError
 ITERATIONS = 200  # of amplitude adjustment: ranks stop changing after 20 to 100 on series of 1e3 to 1e5 steps
 
 
-def shuffled(series: Any, *, generator: torch.Generator | None = None) -> Float[np.ndarray, "rows steps *channels"]:
+def shuffled(
+    series: Any, *, together: np.ndarray | None = None, generator: torch.Generator | None = None
+) -> Float[np.ndarray, "rows steps *channels"]:
     """The values in random order: keeps the distribution, and nothing of time.
 
     Raises
     ------
     InputError
-        When the array has neither two nor three axes, or a value is not finite; so do all functions here.
+        When the array has neither two nor three axes, a value is not finite, or there is not one label a row; so do all
+        functions here.
     """
     values = _recorded(series)
-    order = torch.rand(values.shape[:2], generator=_drawn(generator), dtype=torch.float64).argsort(dim=1).numpy()
+    groups, of = _groups(values, together)
+    keys = torch.rand(groups, values.shape[1], generator=_drawn(generator), dtype=torch.float64)
+    order = keys.argsort(dim=1).numpy()[of]
     return np.take_along_axis(values, _beside(order, values), axis=1)
 
 
@@ -52,21 +58,41 @@ def block_shuffled(
 
 
 def increments_shuffled(
-    series: Any, *, generator: torch.Generator | None = None
+    series: Any, *, together: np.ndarray | None = None, generator: torch.Generator | None = None
 ) -> Float[np.ndarray, "rows steps *channels"]:
     """A walk from the first value to the last through the same increments in random order."""
     values = _recorded(series)
-    return _walk(values, shuffled(np.diff(values, axis=1), generator=generator))
+    return _walk(values, shuffled(np.diff(values, axis=1), together=together, generator=generator))
 
 
 def increments_flipped(
-    series: Any, *, generator: torch.Generator | None = None
+    series: Any, *, together: np.ndarray | None = None, generator: torch.Generator | None = None
 ) -> Float[np.ndarray, "rows steps *channels"]:
     """A walk from the first value through the same increments in the same order, each with a random sign."""
     values = _recorded(series)
     steps = np.diff(values, axis=1)
-    signs = 2.0 * torch.randint(2, steps.shape[:2], generator=_drawn(generator)).numpy() - 1
-    return _walk(values, steps * _beside(signs, values))
+    groups, of = _groups(values, together)
+    signs = 2.0 * torch.randint(2, (groups, steps.shape[1]), generator=_drawn(generator)).numpy() - 1
+    return _walk(values, steps * _beside(signs[of], values))
+
+
+def increments_turned(
+    series: Any, *, together: np.ndarray | None = None, generator: torch.Generator | None = None
+) -> Float[np.ndarray, "rows steps channels"]:
+    """A random walk from the first value whose increments keep their lengths: each is turned by an orthogonal map of its own.
+
+    The map permutes the channels and flips their signs at random, so that an increment keeps the sizes of its entries, and
+    the rows of one label keep the angles between their increments of one step. Takes series with channels.
+    """
+    values = _recorded(series)
+    if values.ndim != 3:
+        raise InputError(f"increments are turned among channels (rows, steps, channels), but shape {values.shape} came")
+    steps = np.diff(values, axis=1)
+    groups, of = _groups(values, together)
+    shape, drawn = (groups, *steps.shape[1:]), _drawn(generator)
+    order = torch.rand(shape, generator=drawn).argsort(dim=2).numpy()
+    signs = 2.0 * torch.randint(2, shape, generator=drawn).numpy() - 1
+    return _walk(values, np.take_along_axis(steps, order[of], axis=2) * signs[of])
 
 
 def random_walk(series: Any, *, generator: torch.Generator | None = None) -> Float[np.ndarray, "rows steps *channels"]:
@@ -144,6 +170,16 @@ def _recorded(series: Any) -> np.ndarray:
 
 def _drawn(generator: torch.Generator | None) -> torch.Generator:
     return generator or torch.Generator().manual_seed(0)
+
+
+def _groups(values: np.ndarray, together: np.ndarray | None) -> tuple[int, np.ndarray]:
+    """How many draws to make, and the draw of each row."""
+    if together is None:
+        return len(values), np.arange(len(values))
+    if np.shape(together) != (len(values),):
+        raise InputError(f"together labels each of the {len(values)} rows, but shape {np.shape(together)} came")
+    labels, of = np.unique(together, return_inverse=True)
+    return len(labels), of
 
 
 def _beside(per_step: np.ndarray, values: np.ndarray) -> np.ndarray:

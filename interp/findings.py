@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,13 +17,63 @@ from analyses.maps.kicks import MinimalKicks
 from analyses.maps.lyapunov import LyapunovSpectrum
 from analyses.maps.slow_points import SlowPoints
 from analyses.maps.transitions import Transitions
-from analyses.result import Outcome, Result, counted
+from analyses.result import Null, Outcome, Result, counted
 from analyses.symbols.exact_cycles import ExactCycles
 from analyses.symbols.exact_fixed_points import ExactFixedPoints
 from analyses.symbols.region_table import RegionTable
 from analyses.trajectories.stream_geometry import StreamGeometry
 
 R = TypeVar("R", bound=Result)
+RATE = 0.05  # of false ones among the discoveries of a page
+
+
+@dataclass(frozen=True, eq=False)
+class Discovery:
+    """One number of a page against all of its nulls.
+
+    Attributes
+    ----------
+    title, statistic
+        Of the result, and of the number in it.
+    nulls
+        Drawn for it.
+    q
+        Of Benjamini and Hochberg over all numbers of the page that have nulls.
+    """
+
+    title: str
+    statistic: str
+    nulls: tuple[Null, ...]
+    q: float
+
+    @property
+    def p(self) -> float:
+        """The largest over its nulls: small only where every null is beaten."""
+        return max(null.p for null in self.nulls)
+
+    @property
+    def found(self) -> bool:
+        """Whether it is one of the discoveries, of which at most one in twenty is expected to be false."""
+        return self.q <= RATE
+
+
+def discoveries(results: Mapping[str, Result]) -> tuple[Discovery, ...]:
+    """Every number with nulls, in the order of the page (title -> result), with the false discovery rate controlled over all.
+
+    Nulls that name one statistic must all be beaten, so its p is their largest (an intersection-union test: valid however they
+    depend); a null that names none is asked alone. q by Benjamini and Hochberg, J. R. Stat. Soc. B 57, 289 (1995), for numbers
+    that are independent or positively dependent. With n draws p is 1 / (1 + n) at least: too few draws find nothing.
+    """
+    from scipy.stats import false_discovery_control
+
+    asked: dict[tuple[str, str, int], list[Null]] = {}
+    for title, result in results.items():
+        for number, null in enumerate(getattr(result, "nulls", ())):
+            key = (title, null.statistic, -1) if null.statistic else (title, null.name, number)
+            asked.setdefault(key, []).append(null)
+    tried = [Discovery(title, name, tuple(nulls), 1.0) for (title, name, _), nulls in asked.items()]
+    qs = false_discovery_control(np.array([one.p for one in tried])) if tried else ()
+    return tuple(replace(one, q=float(q)) for one, q in zip(tried, qs, strict=True))
 
 
 def account(results: Mapping[str, Result]) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ from analyses.symbols.region_table import RegionTable
 from hooks.errors import InputError
 from interp.claims import DIFFERS, Row
 from interp.figures import pictures
+from interp.findings import discoveries
 from interp.journal import Finding
 from interp.maps import write_maps
 
@@ -183,6 +184,7 @@ def _html(report: Report) -> str:
     for sentence in report.sentences:
         name = next((name for name in results if name and sentence.startswith(f"{name}. ")), "")
         account[name].append(sentence.removeprefix(f"{name}. "))
+    q = {id(null): one.q for one in discoveries({f.title: f.result for f in report.findings}) for null in one.nulls}
     sections: dict[str, list[dict[str, Any]]] = {name: [] for name in account}
     for number, finding in enumerate(report.findings, start=1):
         beside = results[_group(finding.title)]
@@ -193,7 +195,7 @@ def _html(report: Report) -> str:
             "passed": sum(check.passed for check in finding.result.checks),
             "pictures": pictures(finding.result, beside),
             "table": _table(finding.result, beside),
-            "nulls": [(null, float(np.median(null.draws))) for null in getattr(finding.result, "nulls", ())],
+            "nulls": [(null, float(np.median(null.draws)), q[id(null)]) for null in getattr(finding.result, "nulls", ())],
         }
         sections[_group(finding.title)].append(section)
     groups = [{"name": name, "sentences": sentences, "sections": sections[name]} for name, sentences in account.items()]
