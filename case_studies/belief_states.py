@@ -293,7 +293,7 @@ study = CaseStudy(
     title="Belief states: does a transformer keep Bayes' belief in its residual stream?",
     citation="Shai, Marzen, Teixeira, Gietelink Oldenziel, Riechers, Transformers Represent Belief State Geometry in their "
     "Residual Stream, NeurIPS 2024, arXiv 2405.15943",
-    question="Are Bayes' beliefs over hidden states written linearly in the stream, beyond what random weights keep of the input?",
+    question="Are Bayes' beliefs over hidden states written linearly in the stream, beyond what random weights keep?",
     prepare=prepare,
     examine=examine,
     claims=(
@@ -314,7 +314,7 @@ study = CaseStudy(
               _if_enough(f"Mess3: {LAST}", lambda found: found.nulls[1].draws.max() < 0.95)),
         Claim("RRXOR: above the exact next-token probabilities by 0.1 of R2", 1, "beliefs hold more than the next token", 0,
               "yes or no", _if_enough(f"RRXOR: {LAST}", lambda found: found.r2 - found.control_r2[1] > 0.1)),
-        *(Claim(f"Mess3: D_{q:g} of the read cloud less the exact one's", 0, "the same fractal", 0.1, "as the paper's claim reads",
+        *(Claim(f"Mess3: D_{q:g} of the read cloud less the exact one's", 0, "the same fractal", 0.1, "as it was asked",
                 _apart(q))
           for q in (0.0, 1.0, 2.0)),
         Claim("Mess3: D_1 of the exact cloud less entropy rate over contraction", 0, "Jurgens and Crutchfield 2021", 0.1,

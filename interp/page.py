@@ -195,7 +195,9 @@ def _html(report: Report) -> str:
             "passed": sum(check.passed for check in finding.result.checks),
             "pictures": pictures(finding.result, beside),
             "table": _table(finding.result, beside),
-            "nulls": [(null, float(np.median(null.draws)), q[id(null)]) for null in getattr(finding.result, "nulls", ())],
+            "nulls": [
+                (null, float(np.median(null.draws)), q[id(null)]) for null in getattr(finding.result, "nulls", ())
+            ],
         }
         sections[_group(finding.title)].append(section)
     groups = [{"name": name, "sentences": sentences, "sections": sections[name]} for name, sentences in account.items()]

@@ -47,12 +47,13 @@ class Written(nn.Module):
 
     def __init__(self, tokens: Tensor, positions: Tensor, blocks: list[Block], unembed: Tensor) -> None:
         super().__init__()
-        self.tokens, self.positions = nn.Parameter(tokens), nn.Parameter(positions)
+        self.tokens = nn.Embedding.from_pretrained(tokens)
+        self.positions = nn.Embedding.from_pretrained(positions)
         self.blocks = nn.ModuleList(blocks)
         self.unembed = nn.Parameter(unembed)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        x = self.tokens[tokens] + self.positions[: tokens.shape[1]]
+        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
         for block in self.blocks:
             x = block(x)
         return x @ self.unembed
@@ -103,10 +104,10 @@ def share_counter(vocabulary: int = 4, steps: int = 16) -> tuple[Written, dict[s
     return Written(token, places, blocks, share.mT.contiguous()).eval().requires_grad_(False), at
 
 
-def depth_rotation(layers: int = 20, turns: float = 5.0, width: int = 6, vocabulary: int = 8) -> Written:
+def depth_rotation(layers: int = 63, turns: float = 5.0, width: int = 6, vocabulary: int = 8) -> Written:
     """Turns the stream in its first two coordinates by 2 pi turns / layers a block, and leaves the others; reads out all.
 
-    Tokens start evenly round the unit circle, each with random coordinates beside it.
+    Tokens start at random.
     """
     angle = 2 * math.pi * turns / layers
     change = torch.zeros(width, width, dtype=torch.float64)
@@ -119,8 +120,6 @@ def depth_rotation(layers: int = 20, turns: float = 5.0, width: int = 6, vocabul
         turn.weight = nn.Parameter(change.clone())
         blocks.append(Block(mlp=turn))
     start = torch.randn(vocabulary, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    round_it = 2 * math.pi * torch.arange(vocabulary, dtype=torch.float64) / vocabulary
-    start[:, 0], start[:, 1] = round_it.cos(), round_it.sin()
     places = torch.zeros(16, width, dtype=torch.float64)
     return Written(start, places, blocks, torch.eye(width, dtype=torch.float64)).eval().requires_grad_(False)
 
@@ -140,9 +139,3 @@ def texts(vocabulary: int, runs: int, steps: int, *, seed: int = 0) -> Tensor:
     drawn = torch.randint(1, vocabulary, (runs, steps), generator=torch.Generator().manual_seed(seed))
     drawn[:, 0] = 0
     return drawn
-
-
-def streams(model: Written, tokens: Tensor) -> Tensor:
-    """(batch, blocks + 1, steps, width): the stream before the first block and after each, by the formula above."""
-    x = model.tokens[tokens] + model.positions[: tokens.shape[1]]
-    return torch.stack([x, *(x := block(x) for block in model.blocks)], 1)

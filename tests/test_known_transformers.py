@@ -6,18 +6,12 @@ import torch
 
 from analyses.result import Null
 from analyses.trajectories.linear_readout import linear_readout
-from hooks.capture import capture
-from hooks.dynamics import Dynamics
+from analyses.trajectories.rotation import rotations
+from hooks.families.residual import residual
+from hooks.stack import record_stream, stack_of
 from hooks.tangent import jacobian
 from hooks.trajectory import Trajectory
-from tests.known_transformers import (
-    depth_rotation,
-    induction_copier,
-    scrambled,
-    share_counter,
-    streams,
-    texts,
-)
+from tests.known_transformers import depth_rotation, induction_copier, scrambled, share_counter, texts
 
 TWINS = 19  # the fewest that allow p = 0.05
 RUNS, STEPS, VOCABULARY = 120, 12, 6
@@ -37,25 +31,23 @@ def guesses(tokens):
     return np.array([[one_hot(text[found]).mean(0) for found in sources(text)] for text in np.asarray(tokens)])
 
 
-def across_positions(model):
-    """The whole stream of a text as one state, stepped block by block."""
-    width = model.tokens.shape[1]
-    return Dynamics(
-        lambda x, layer: model.blocks[layer](x.reshape(len(x), -1, width)).flatten(1),
-        dim=STEPS * width, clock="layer", driven=True,
-    )  # fmt: skip
+def shares(tokens):
+    return one_hot(tokens).cumsum(1) / np.arange(1, STEPS + 1)[:, None]
 
 
-def edges(model, layer, tokens):
-    """(texts, steps, steps): size of the slope of what block ``layer`` leaves at one position in the stream at another."""
-    before = streams(model, tokens)[:, layer]
-    width = before.shape[2]
-    slope = jacobian(across_positions(model), before.flatten(1), layer).reshape(-1, STEPS, width, STEPS, width)
-    return slope.permute(0, 1, 3, 2, 4).flatten(3).norm(dim=3).numpy() * (1 - np.eye(STEPS))
+def at_site(model, site):
+    """The stream before block ``site`` over the positions of each text."""
+    stream = record_stream(stack_of(model), TOKENS, batch=RUNS).states
+    return Trajectory(stream[:, site].reshape(RUNS, STEPS, -1), "token")
 
 
-def after(model, block, tokens=TOKENS):
-    return Trajectory(streams(model, tokens)[:, block].numpy(), "token")
+def edges(model, layer, text):
+    """(steps, steps): size of the slope of what block ``layer`` leaves at one position in the stream at another."""
+    stack = stack_of(model)
+    dynamics = residual(stack, text)
+    entered = torch.tensor(record_stream(stack, text[None]).states[:, layer].reshape(1, -1))
+    slope = jacobian(dynamics, entered, layer).reshape(STEPS, stack.width, STEPS, stack.width)
+    return slope.permute(0, 2, 1, 3).flatten(2).norm(dim=2).numpy() * (1 - np.eye(STEPS))
 
 
 def test_the_written_programs_do_what_they_say():
@@ -63,57 +55,59 @@ def test_the_written_programs_do_what_they_say():
     model, _ = induction_copier(VOCABULARY, STEPS)
     np.testing.assert_allclose(model(TOKENS), guesses(TOKENS), atol=1e-10)  # other positions share exp(-30) at most
     counter, _ = share_counter(VOCABULARY, STEPS)
-    counts = one_hot(TOKENS).cumsum(1) / np.arange(1, STEPS + 1)[:, None]
-    np.testing.assert_allclose(counter(TOKENS), counts, atol=1e-14)
+    np.testing.assert_allclose(counter(TOKENS), shares(TOKENS), atol=1e-14)
     turner = depth_rotation()
-    np.testing.assert_allclose(turner(torch.arange(8)[None])[0], turner.tokens, atol=1e-12)
+    np.testing.assert_allclose(turner(torch.arange(8)[None])[0], turner.tokens.weight, atol=1e-12)
 
 
 def test_slopes_between_positions_are_the_two_heads_lookups():
     """Block 0 reads the position before; block 1 only positions that followed the same token, by block 0's mark."""
     model, _ = induction_copier(VOCABULARY, STEPS)
-    tokens = TOKENS[:4]
-    wanted = np.zeros((4, STEPS, STEPS))
-    for b, text in enumerate(tokens.tolist()):
-        for i, found in enumerate(sources(text)):
+    below = np.eye(STEPS, k=-1)
+    wanted = np.zeros((2, STEPS, STEPS))
+    for b, text in enumerate(TOKENS[:2]):
+        for i, found in enumerate(sources(text.tolist())):
             wanted[b, i, [j for j in found if j != i]] = 1
-    first, second = edges(model, 0, tokens), edges(model, 1, tokens)
-    assert (first[:, np.arange(1, STEPS), np.arange(STEPS - 1)] > 1).all()
-    assert first.sum() == pytest.approx(first[:, np.arange(1, STEPS), np.arange(STEPS - 1)].sum(), rel=1e-12)
-    np.testing.assert_array_equal(second > 1e-6, wanted > 0)
+        first = edges(model, 0, text)
+        assert (first[below > 0] > 1).all() and (first[below == 0] < 1e-12).all()
+        np.testing.assert_array_equal(edges(model, 1, text) > 1e-6, wanted[b] > 0)
 
     def share(given):
-        found = edges(given, 1, tokens)
+        found = np.stack([edges(given, 1, text) for text in TOKENS[:2]])
         return (found * wanted).sum() / found.sum()
 
     twins = np.array([share(scrambled(model, seed)) for seed in range(2 * TWINS)])
+    assert share(model) == pytest.approx(1, abs=1e-6)
     assert Null("scrambled", "", "network", twins[:TWINS], share(model)).beaten
     found = [Null("scrambled", "", "network", twins[:TWINS], other).beaten for other in twins[TWINS:]]
     assert sum(found) <= 3  # of 19 at 5 %: 0.95 expected, four or more by chance in 1.3 % of such tests
 
 
 def test_the_second_head_needs_the_first():
-    """Without block 0 no guess is right where there is one to make; without block 1 nothing is guessed."""
+    """Without block 0 no guess is right where there is one to make; what block 1 adds lies in ``guess`` alone."""
     model, at = induction_copier(VOCABULARY, STEPS)
-    with capture(model, "blocks.*") as tape:
-        model(TOKENS)
-    np.testing.assert_array_equal(tape["blocks.0"], streams(model, TOKENS)[:, 1])
-    start, guess = streams(model, TOKENS)[:, 0], guesses(TOKENS)
+    states = record_stream(stack_of(model), TOKENS).states
+    stream = torch.tensor(states.reshape(RUNS, STEPS, 3, -1))
+    guess = guesses(TOKENS)
     known = guess[..., 0] == 0
-    without = (model.blocks[1](start) @ model.unembed).numpy()
+    without = (model.blocks[1](stream[:, :, 0]) @ model.unembed).numpy()
     assert known.mean() > 0.5 and (np.abs(without - guess).max(2)[known] > 0.1).all()
-    assert not start[..., at["guess"]].any() and not tape["blocks.0"][..., at["guess"]].any()
+    for block, name in enumerate(("previous", "guess")):
+        added = stream[:, :, block + 1] - stream[:, :, block]
+        elsewhere = torch.ones(added.shape[2], dtype=torch.bool)
+        elsewhere[at[name]] = False
+        assert not added[..., elsewhere].any() and added[..., at[name]].sum(2) == pytest.approx(1, abs=1e-12)
 
 
-@pytest.mark.parametrize(("name", "block"), [("previous", 1), ("guess", 2)])
-def test_each_variable_is_read_once_its_block_has_written_it(name, block):
+@pytest.mark.parametrize(("name", "site"), [("previous", 1), ("guess", 2)])
+def test_each_variable_is_read_once_its_block_has_written_it(name, site):
     """R2 is 1 after the block that writes it, less before, and less in twins, which are not told from one another."""
     model, _ = induction_copier(VOCABULARY, STEPS)
     previous = one_hot(np.concatenate([TOKENS[:, :1], TOKENS[:, :-1]], axis=1))
     target = {"previous": previous, "guess": guesses(TOKENS)}[name]
-    twins = [after(scrambled(model, seed), block) for seed in range(2 * TWINS)]
-    found = linear_readout(after(model, block), target, twins=twins[:TWINS])
-    before = linear_readout(after(model, block - 1), target, shuffles=0)
+    twins = [at_site(scrambled(model, seed), site) for seed in range(2 * TWINS)]
+    found = linear_readout(at_site(model, site), target, twins=twins[:TWINS])
+    before = linear_readout(at_site(model, site - 1), target, shuffles=0)
     assert found.r2 == pytest.approx(1, abs=1e-6) and all(null.beaten for null in found.nulls)
     assert before.r2 < 0.6
     false = [linear_readout(twin, target, twins=twins[:TWINS], shuffles=0).nulls[0].beaten for twin in twins[TWINS:]]
@@ -122,29 +116,32 @@ def test_each_variable_is_read_once_its_block_has_written_it(name, block):
 
 def test_shares_lie_along_the_written_directions_and_every_position_counts_alike():
     model, at = share_counter(VOCABULARY, STEPS)
-    shares = one_hot(TOKENS).cumsum(1) / np.arange(1, STEPS + 1)[:, None]
-    found = linear_readout(after(model, 1), shares, twins=[after(scrambled(model, seed), 1) for seed in range(TWINS)])
-    assert found.r2 == pytest.approx(1, abs=1e-10)
+    twins = [at_site(scrambled(model, seed), 1) for seed in range(TWINS)]
+    found = linear_readout(at_site(model, 1), shares(TOKENS), twins=twins)
+    assert found.r2 == pytest.approx(1, abs=1e-10) and found.nulls[1].beaten
     assert found.coefficients[at["token"]] == pytest.approx(0, abs=1e-8)
     # shares sum to 1, so the coefficients of a target are known up to a number added to all
     directions = found.coefficients[at["share"]]
     np.testing.assert_allclose(directions - directions.mean(0), np.eye(VOCABULARY) - 1 / VOCABULARY, atol=1e-8)
-    slopes = edges(model, 0, TOKENS[:2])
+    slopes = edges(model, 0, TOKENS[0])
     i, j = np.tril_indices(STEPS, -1)
-    np.testing.assert_allclose(slopes[:, i, j], np.broadcast_to(np.sqrt(VOCABULARY) / (i + 1), (2, len(i))), atol=1e-12)
+    np.testing.assert_allclose(slopes[i, j], np.sqrt(VOCABULARY) / (i + 1), atol=1e-12)
 
 
-def test_every_block_turns_the_plane_by_a_quarter():
-    """Eigenvalues of each block's slope: +-i and four ones; over 20 blocks five turns."""
+def test_the_stream_turns_five_times_and_scrambled_blocks_do_not():
+    """Eigenvalues of every block are exp(+-2 pi i 5 / 63) and four ones; 64 sites hold 62 of the 63 angles: 5 x 62 / 63."""
     model = depth_rotation()
-    stepped = Dynamics(
-        lambda x, layer: model.blocks[layer](x[:, None])[:, 0], dim=6, clock="layer", driven=True, name="turns"
-    )
-    x = streams(model, torch.arange(8)[None])[0, :, :, :]
-    slopes = [jacobian(stepped, x[layer], layer) for layer in range(20)]
-    values = np.linalg.eigvals(torch.stack(slopes).numpy())
-    np.testing.assert_allclose(
-        np.sort(values.imag, axis=-1)[..., [0, -1]], np.broadcast_to([-1, 1], (20, 8, 2)), atol=1e-12
-    )
-    turned = np.unwrap(np.angle(x[..., 0].numpy() + 1j * x[..., 1].numpy()), axis=0)
-    np.testing.assert_allclose(turned[-1] - turned[0], 10 * np.pi, atol=1e-10)
+    stack = stack_of(model)
+    dynamics = residual(stack, [3], positions=0)
+    path = record_stream(stack, [[3]])
+    entered = torch.tensor(path.states[0])
+    slopes = np.stack([jacobian(dynamics, entered[layer : layer + 1], layer)[0] for layer in range(63)])
+    angles = np.sort(np.angle(np.linalg.eigvals(slopes)), axis=1)
+    expected = np.array([-10 * np.pi / 63, 0, 0, 0, 0, 10 * np.pi / 63])
+    np.testing.assert_allclose(angles, np.broadcast_to(expected, angles.shape), atol=1e-12)
+
+    twins = [rotations(record_stream(stack_of(scrambled(model, seed)), [[3]]), draws=99) for seed in range(TWINS)]
+    found = rotations(path, twins=twins)
+    np.testing.assert_allclose(found.turns[:2], 5 * 62 / 63, atol=0.05)
+    assert np.isnan(found.turns[2:]).all() and all(null.beaten for null in found.nulls)
+    assert sum(all(null.beaten for null in twin.nulls) for twin in twins) <= 3  # as above
