@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from analyses.maps.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from analyses.result import Result
 from analyses.symbols.prediction_excess import prediction_excess
+from analyses.trajectories._depth import TWIN
 from analyses.trajectories.box_dimensions import BoxDimensions, box_dimensions
 from analyses.trajectories.linear_readout import LinearReadout, linear_readout
 from analyses.trajectories.token_operators import TokenOperators, token_operators
@@ -308,7 +309,7 @@ study = CaseStudy(
                 _if_enough(f"{name}: {LAST}", _above("targets of other runs")))
           for name in PROCESSES),
         *(Claim(f"{name}: above every network of random weights", 1, "what was learned", 0, "yes or no",
-                _if_enough(f"{name}: {LAST}", _above("random weights")))
+                _if_enough(f"{name}: {LAST}", _above(TWIN)))
           for name in PROCESSES),
         Claim("Mess3: random weights stay below R2 0.95", 1, "else the bar shows nothing", 0, "yes or no",
               _if_enough(f"Mess3: {LAST}", lambda found: found.nulls[1].draws.max() < 0.95)),

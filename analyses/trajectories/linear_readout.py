@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 
 from analyses.result import Check, Null, Result, axes_or_new, counted
+from analyses.trajectories._depth import twin_null
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
 
@@ -141,35 +142,28 @@ def linear_readout(
         negative, or there are fewer than two folds or groups.
     """
     values, valid = _beside(trajectory, targets, "targets"), trajectory.valid
-    runs = len(valid)
-    share = np.ones(runs) if weights is None else np.asarray(weights, dtype=np.float64)
-    group = np.arange(runs) if groups is None else np.asarray(groups)
-    if share.shape != (runs,) or group.shape != (runs,):
-        raise InputError(f"weights and groups give {runs} runs one number each, not {share.shape} and {group.shape}")
-    if not (np.isfinite(share) & (share >= 0)).all() or not share.sum() > 0:
-        raise InputError("weights are finite, not negative, and not all zero")
-    names, number = np.unique(group, return_inverse=True)
-    if not 2 <= folds <= len(names):
-        raise InputError(f"folds are 2 or more and at most the {len(names)} groups, not {folds}")
+    features = {name: _beside(trajectory, given, name) for name, given in controls.items()}
     for twin in twins:
         if twin.states.shape[:2] != valid.shape or (twin.valid != valid).any():
             raise InputError(f"a twin has the trajectory's {valid.shape} runs and steps, not {twin.states.shape[:2]}")
     generator = generator or torch.Generator().manual_seed(0)
-    fold = (torch.randperm(len(names), generator=generator) % folds).numpy()[number]
-    parts = _Parts(np.repeat(fold, valid.sum(1)), np.repeat(share / (share @ valid.sum(1)), valid.sum(1)), folds)
+    parts = _parts(trajectory, weights, groups, folds, generator)
 
-    solve = _Solver(trajectory.states[valid], parts)
-    y = values[valid]
-    read = solve.held_out(y)
+    y, fit = values[valid], _Solver(trajectory.states[valid], parts)
+    read = fit.held_out(y)
+    coefficients, offset = fit.whole(y)
+    left = fit.leftover(y, y - trajectory.states[valid] @ coefficients - offset)
+    r2 = parts.r2(y, read)
+
+    def score(states: np.ndarray) -> float:
+        return parts.r2(y, _Solver(states[valid], parts).held_out(y))
+
     drawn = []
     for _ in range(shuffles):
         given = values[_exchanged(valid.sum(1), generator)][valid]
-        drawn.append(parts.r2(given, solve.held_out(given)))
-    r2 = parts.r2(y, read)
-    others = [parts.r2(y, _Solver(twin.states[valid], parts).held_out(y)) for twin in twins]
-    features = {name: _beside(trajectory, given, name) for name, given in controls.items()}
-    coefficients, offset = solve.whole(y)
-    errors = y - trajectory.states[valid] @ coefficients - offset
+        drawn.append(parts.r2(given, fit.held_out(given)))
+    about = "the states know nothing of their own run's targets"
+    shuffled = Null("targets of other runs", about, "run", np.array(drawn, dtype=np.float64), r2, "R2")
 
     predicted = np.full(values.shape, np.nan)
     predicted[valid] = read
@@ -181,22 +175,14 @@ def linear_readout(
         offset=offset,
         predicted=predicted,
         control_names=tuple(features),
-        control_r2=np.array(
-            [parts.r2(y, _Solver(given[valid], parts).held_out(y)) for given in features.values()], dtype=np.float64
-        ),
+        control_r2=np.array([score(given) for given in features.values()], dtype=np.float64),
         states=len(y),
-        groups=len(names),
-        # directions left out have a size of at most sqrt(KEPT (dim + 1))
-        checks=(
-            Check("correlation of errors and states", 0.0, solve.leftover(y, errors), (KEPT * solve.x.shape[1]) ** 0.5),
-        ),
-        nulls=tuple(
-            Null(name, hypothesis, unit, np.asarray(draws, dtype=np.float64), r2)
-            for name, hypothesis, unit, draws in (
-                ("targets of other runs", "the states know nothing of their own run's targets", "run", drawn),
-                ("random weights", "a network that learned nothing is read as well", "network", others),
-            )
-            if len(draws) and not np.isnan(r2)
+        groups=parts.groups,
+        # a direction left out has a size of at most sqrt(KEPT (dim + 1))
+        checks=(Check("correlation of errors and states", 0.0, left, (KEPT * (len(coefficients) + 1)) ** 0.5),),
+        nulls=(
+            *((shuffled,) if drawn and np.isfinite(r2) else ()),
+            *twin_null("R2", r2, [score(twin.states) for twin in twins]),
         ),
     )
 
@@ -213,6 +199,40 @@ def _beside(trajectory: Trajectory, given: Any, name: str) -> np.ndarray:
     return values
 
 
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """The fold and the weight of each state, weights summing to 1."""
+
+    fold: np.ndarray
+    weight: np.ndarray
+    folds: int
+    groups: int
+
+    def r2(self, y: np.ndarray, read: np.ndarray, only: int | None = None) -> float:
+        """Of all states or of one fold; NaN where the targets do not vary beyond rounding."""
+        weight = self.weight if only is None else np.where(self.fold == only, self.weight, 0.0)
+        spread = weight @ (y - self.weight @ y) ** 2
+        if not spread.sum() > np.finfo(np.float64).eps * (weight @ y**2).sum():
+            return float("nan")
+        return float(1 - (weight @ (y - read) ** 2).sum() / spread.sum())
+
+
+def _parts(trajectory: Trajectory, weights: Any, groups: Any, folds: int, generator: torch.Generator) -> _Parts:
+    lengths = trajectory.valid.sum(1)
+    runs = len(lengths)
+    share = np.ones(runs) if weights is None else np.asarray(weights, dtype=np.float64)
+    group = np.arange(runs) if groups is None else np.asarray(groups)
+    if share.shape != (runs,) or group.shape != (runs,):
+        raise InputError(f"weights and groups give {runs} runs one number each, not {share.shape} and {group.shape}")
+    if not (np.isfinite(share) & (share >= 0)).all() or not share.sum() > 0:
+        raise InputError("weights are finite, not negative, and not all zero")
+    names, number = np.unique(group, return_inverse=True)
+    if not 2 <= folds <= len(names):
+        raise InputError(f"folds are 2 or more and at most the {len(names)} groups, not {folds}")
+    fold = (torch.randperm(len(names), generator=generator) % folds).numpy()[number]
+    return _Parts(np.repeat(fold, lengths), np.repeat(share / (share @ lengths), lengths), folds, len(names))
+
+
 def _exchanged(lengths: np.ndarray, generator: torch.Generator) -> np.ndarray:
     """For each run another of the same length."""
     order = np.arange(len(lengths))
@@ -222,30 +242,12 @@ def _exchanged(lengths: np.ndarray, generator: torch.Generator) -> np.ndarray:
     return order
 
 
-@dataclass(frozen=True, eq=False)
-class _Parts:
-    """The fold and the weight of each state."""
-
-    fold: np.ndarray
-    weight: np.ndarray
-    folds: int
-
-    def r2(self, y: np.ndarray, read: np.ndarray, only: int | None = None) -> float:
-        """Of all states or of one fold; NaN where the targets do not vary beyond rounding."""
-        weight = self.weight if only is None else np.where(self.fold == only, self.weight, 0.0)
-        spread = weight @ (y - self.weight @ y / self.weight.sum()) ** 2
-        if not spread.sum() > np.finfo(np.float64).eps * (weight @ y**2).sum():
-            return float("nan")
-        return float(1 - (weight @ (y - read) ** 2).sum() / spread.sum())
-
-
 class _Solver:
     """Least squares from one set of states, whose Gram matrices are kept fold by fold."""
 
     def __init__(self, states: np.ndarray, parts: _Parts) -> None:
-        total = parts.weight.sum()
-        self.parts, self.mean = parts, parts.weight @ states / total
-        size = np.sqrt(parts.weight @ (states - self.mean) ** 2 / total)
+        self.parts, self.mean = parts, parts.weight @ states
+        size = np.sqrt(parts.weight @ (states - self.mean) ** 2)
         self.size = np.where(size > KEPT * np.abs(self.mean), size, np.inf)  # a unit that never moves reads nothing
         self.x = np.column_stack([(states - self.mean) / self.size, np.ones(len(states))])
         grams = self._sums(self.x)
@@ -268,7 +270,7 @@ class _Solver:
 
     def leftover(self, y: np.ndarray, errors: np.ndarray) -> float:
         """Largest product of errors with a state's coordinate or with 1, as a share of the targets' own size."""
-        size = np.sqrt((self.parts.weight @ y**2).max() * self.parts.weight.sum())
+        size = np.sqrt((self.parts.weight @ y**2).max())
         return float(np.abs(self._sums(errors).sum(0)).max() / size) if size > 0 else 0.0
 
     def _sums(self, y: np.ndarray) -> np.ndarray:

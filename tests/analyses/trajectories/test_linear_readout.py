@@ -79,10 +79,10 @@ def test_twins_are_a_null_and_controls_stand_beside():
         Trajectory(x), x @ MAP, twins=twins, shuffles=0, controls={"target": x @ MAP, "noise": states(40)}
     )
     (null,) = found.nulls
-    assert null.name == "random weights" and null.unit == "network" and null.beaten and null.draws.max() < 0.05
+    assert null.name == "random-weight twins" and null.unit == "network" and null.beaten and null.draws.max() < 0.05
     assert found.control_r2 == pytest.approx([1, 0], abs=0.05)
     same = linear_readout(twins[0], x @ MAP, twins=twins[1:], shuffles=0)
-    assert same.summary().startswith("no more than its null (random weights)")
+    assert same.summary().startswith("no more than its null (random-weight twins)")
 
 
 def test_units_that_never_move_and_padding_change_nothing():
