@@ -165,10 +165,13 @@ def _beliefs(journal: Journal, name: Name, specimen: Specimen) -> list[str]:
         Trajectory(heard(untrained(name, seed), tokens, SITES)[1][:, known], "token")
         for seed in range(1, specimen.twins + 1)
     ]
+    one_hot = np.eye(len(process.transitions))[tokens]
     controls = {
         "its next-token probabilities": np.exp(spoken)[:, known],
         "the exact next-token probabilities": truth[:, known],
-        "the last token": np.eye(len(process.transitions))[tokens][:, known],
+        "its last three tokens, one by one": np.concatenate(
+            [one_hot[:, lag : lag - SHARED + 1 or None] for lag in range(3)], 2
+        ),
     }
     widths = range(0, UNITS * (len(SITES) + 1), UNITS)
     for site, first, last in zip(SITES, widths, widths[1:], strict=False):
@@ -177,7 +180,7 @@ def _beliefs(journal: Journal, name: Name, specimen: Specimen) -> list[str]:
         twins = [Trajectory(other.states[:, :, first:last], "token") for other in others] if final else []
         found = journal.note(
             f"{name}: beliefs at {site}", linear_readout, path, beliefs[:, known], **options, twins=twins,
-            controls=controls if final else {}, shuffles=specimen.shuffles if final else 1,
+            controls=controls if final else {}, shuffles=specimen.shuffles if final else 0,
         )  # fmt: skip
         sentences.append(f"{name}: beliefs at {site}. {found.summary()}.")
     whole = journal.note(
