@@ -59,12 +59,12 @@ class NextToken(nn.Module):
         from transformers import GPT2Config, GPT2LMHeadModel
 
         super().__init__()
-        none = {f"{part}_pdrop": 0.0 for part in ("resid", "embd", "attn")}
-        self.model = GPT2LMHeadModel(
-            GPT2Config(vocab_size=tokens, n_positions=CONTEXT, n_embd=UNITS, n_layer=LAYERS, n_head=HEADS, **none,
-                       use_cache=False, tie_word_embeddings=False, bos_token_id=None, eos_token_id=None,
-                       attn_implementation="eager")
-        )  # fmt: skip
+        settings: dict[str, Any] = {
+            "vocab_size": tokens, "n_positions": CONTEXT, "n_embd": UNITS, "n_layer": LAYERS, "n_head": HEADS,
+            "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0, "use_cache": False, "tie_word_embeddings": False,
+            "bos_token_id": None, "eos_token_id": None, "attn_implementation": "eager",
+        }  # fmt: skip
+        self.model = GPT2LMHeadModel(GPT2Config(**settings))
 
     def forward(self, tokens: Tensor) -> Tensor:
         return self.model(tokens).logits.log_softmax(-1)
