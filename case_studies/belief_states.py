@@ -48,6 +48,7 @@ SITES = (
     *(f"transformer.h.{layer}" for layer in range(LAYERS)),
 )  # the stream before and after each block
 SHARED = 3  # tokens: runs that share them are in one fold, and shorter histories are left out
+RIDGE = 1e-6  # of unit variance: what moves by a thousandth is the rounding of half-precision weights
 SCALES = np.geomspace(0.05, 0.5, 8)  # of the boxes; the triangle's side is 1.41
 ENOUGH = 5000  # histories below which nothing is held against the paper
 
@@ -160,7 +161,7 @@ def _beliefs(journal: Journal, name: Name, specimen: Specimen) -> list[str]:
 
     known = slice(SHARED - 1, None)
     groups = tokens[:, :SHARED] @ len(process.transitions) ** np.arange(SHARED)
-    options: dict[str, Any] = {"groups": groups, "folds": 4}
+    options: dict[str, Any] = {"groups": groups, "folds": 4, "ridge": RIDGE}
     others = [
         Trajectory(heard(untrained(name, seed), tokens, SITES)[1][:, known], "token")
         for seed in range(1, specimen.twins + 1)
@@ -209,7 +210,7 @@ def _clouds(journal: Journal, specimen: Specimen) -> list[str]:
     clouds = {"exact": exact}
     for kind, module in (("read", specimen.networks["Mess3"]), ("read from random weights", untrained("Mess3", 1))):
         path = Trajectory(heard(module, tokens, SITES[-1:])[1][:, SHARED - 1 :], "token")
-        found = linear_readout(path, process.beliefs(tokens)[:, SHARED - 1 :], shuffles=0)
+        found = linear_readout(path, process.beliefs(tokens)[:, SHARED - 1 :], ridge=RIDGE, shuffles=0)
         clouds[kind] = heard(module, words, SITES[-1:])[1][:, -1:] @ found.coefficients + found.offset
     sentences = []
     for kind, cloud in clouds.items():

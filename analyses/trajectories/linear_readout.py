@@ -42,6 +42,8 @@ class LinearReadout(Result):
     ----------
     r2
         Share of the targets' variance that is read, held out; NaN where the targets never vary. It may be negative.
+    fitted
+        The same of the fit to all states on those states: what it is above ``r2`` was learned by heart.
     per_target : (targets,)
         The same of each coordinate.
     per_fold : (folds,)
@@ -57,12 +59,13 @@ class LinearReadout(Result):
     states, groups
         How many.
     checks
-        The fit to all states leaves errors of mean zero, uncorrelated with the states.
+        The fit to all states solves its normal equations: without a ridge, errors are uncorrelated with the states.
     nulls
         Targets of other runs; networks with random weights, where they were given.
     """
 
     r2: float
+    fitted: float
     per_target: Float[np.ndarray, " targets"]
     per_fold: Float[np.ndarray, " folds"]
     coefficients: Float[np.ndarray, "dim targets"]
@@ -83,7 +86,7 @@ class LinearReadout(Result):
         text = f"no more than its null ({', '.join(lost)}): " if lost else ""
         text += (
             f"R2 {self.r2:.4f} of {counted(len(self.offset), 'target')}, on {self.states} held-out states in "
-            f"{counted(len(self.per_fold), 'fold')} of {counted(self.groups, 'group')}"
+            f"{counted(len(self.per_fold), 'fold')} of {counted(self.groups, 'group')} ({self.fitted:.4f} where it is fitted)"
         )
         for name, r2 in zip(self.control_names, self.control_r2, strict=True):
             text += f"; from {name} {r2:.4f}"
@@ -109,6 +112,7 @@ def linear_readout(
     weights: Any = None,
     groups: Any = None,
     folds: int = 5,
+    ridge: float = 0.0,
     controls: Mapping[str, Any] = NO_FEATURES,
     twins: Sequence[Trajectory] = (),
     shuffles: int = 99,
@@ -126,6 +130,9 @@ def linear_readout(
         Runs of one group stay in one fold: give runs that share a beginning the same group. Each run its own when left out.
     folds
         At most the number of groups.
+    ridge
+        Penalty on the coefficients of coordinates of unit variance, beside the mean square error. Many coordinates and few
+        different runs need one: 1e-6 leaves to rounding what moves by a thousandth, as half-precision weights do.
     controls
         Name -> features (runs, steps, features) to read the same targets from.
     twins
@@ -139,7 +146,7 @@ def linear_readout(
     ------
     InputError
         When targets, weights, groups, controls or twins do not fit the trajectory, a target or weight is not finite or is
-        negative, or there are fewer than two folds or groups.
+        negative, or there are fewer than two folds or groups, or a negative ridge.
     """
     values, valid = _beside(trajectory, targets, "targets"), trajectory.valid
     features = {name: _beside(trajectory, given, name) for name, given in controls.items()}
@@ -147,16 +154,18 @@ def linear_readout(
         if twin.states.shape[:2] != valid.shape or (twin.valid != valid).any():
             raise InputError(f"a twin has the trajectory's {valid.shape} runs and steps, not {twin.states.shape[:2]}")
     generator = generator or torch.Generator().manual_seed(0)
+    if not 0 <= ridge < np.inf:
+        raise InputError(f"a ridge is a number from 0 upwards, not {ridge}")
     parts = _parts(trajectory, weights, groups, folds, generator)
 
-    y, fit = values[valid], _Solver(trajectory.states[valid], parts)
+    y, fit = values[valid], _Solver(trajectory.states[valid], parts, ridge)
     read = fit.held_out(y)
     coefficients, offset = fit.whole(y)
-    left = fit.leftover(y, y - trajectory.states[valid] @ coefficients - offset)
+    known = trajectory.states[valid] @ coefficients + offset
     r2 = parts.r2(y, read)
 
     def score(states: np.ndarray) -> float:
-        return parts.r2(y, _Solver(states[valid], parts).held_out(y))
+        return parts.r2(y, _Solver(states[valid], parts, ridge).held_out(y))
 
     drawn = []
     for _ in range(shuffles):
@@ -169,6 +178,7 @@ def linear_readout(
     predicted[valid] = read
     return LinearReadout(
         r2=r2,
+        fitted=parts.r2(y, known),
         per_target=np.array([parts.r2(y[:, [k]], read[:, [k]]) for k in range(y.shape[1])]),
         per_fold=np.array([parts.r2(y, read, only=k) for k in range(folds)]),
         coefficients=coefficients,
@@ -179,7 +189,11 @@ def linear_readout(
         states=len(y),
         groups=parts.groups,
         # a direction left out has a size of at most sqrt(KEPT (dim + 1))
-        checks=(Check("correlation of errors and states", 0.0, left, (KEPT * (len(coefficients) + 1)) ** 0.5),),
+        checks=(
+            Check(
+                "what the normal equations leave", 0.0, fit.leftover(y, known), (KEPT * (len(coefficients) + 1)) ** 0.5
+            ),
+        ),
         nulls=(
             *((shuffled,) if drawn and np.isfinite(r2) else ()),
             *twin_null("R2", r2, [score(twin.states) for twin in twins]),
@@ -245,14 +259,17 @@ def _exchanged(lengths: np.ndarray, generator: torch.Generator) -> np.ndarray:
 class _Solver:
     """Least squares from one set of states, whose Gram matrices are kept fold by fold."""
 
-    def __init__(self, states: np.ndarray, parts: _Parts) -> None:
+    def __init__(self, states: np.ndarray, parts: _Parts, ridge: float) -> None:
         self.parts, self.mean = parts, parts.weight @ states
         size = np.sqrt(parts.weight @ (states - self.mean) ** 2)
         self.size = np.where(size > KEPT * np.abs(self.mean), size, np.inf)  # a unit that never moves reads nothing
         self.x = np.column_stack([(states - self.mean) / self.size, np.ones(len(states))])
+        self.penalty = ridge * np.diag(np.append(np.ones(len(size)), 0.0))
         grams = self._sums(self.x)
-        self.inverse = [np.linalg.pinv(grams.sum(0) - gram, rcond=KEPT, hermitian=True) for gram in grams]
-        self.all = np.linalg.pinv(grams.sum(0), rcond=KEPT, hermitian=True)
+        self.all, *self.inverse = (
+            np.linalg.pinv(gram + self.penalty, rcond=KEPT, hermitian=True)
+            for gram in (grams.sum(0), *(grams.sum(0) - gram for gram in grams))
+        )
 
     def held_out(self, y: np.ndarray) -> np.ndarray:
         """Readings of each fold by the fit to the others."""
@@ -268,10 +285,11 @@ class _Solver:
         coefficients = fit[:-1] / self.size[:, None]
         return coefficients, fit[-1] - self.mean @ coefficients
 
-    def leftover(self, y: np.ndarray, errors: np.ndarray) -> float:
-        """Largest product of errors with a state's coordinate or with 1, as a share of the targets' own size."""
+    def leftover(self, y: np.ndarray, read: np.ndarray) -> float:
+        """Largest entry of x' w (y - read) less the ridge's part, as a share of the targets' own size."""
         size = np.sqrt((self.parts.weight @ y**2).max())
-        return float(np.abs(self._sums(errors).sum(0)).max() / size) if size > 0 else 0.0
+        left = self._sums(y - read).sum(0) - self.penalty @ (self.all @ self._sums(y).sum(0))
+        return float(np.abs(left).max() / size) if size > 0 else 0.0
 
     def _sums(self, y: np.ndarray) -> np.ndarray:
         """(folds, dim + 1, columns): the weighted products of states and columns in each fold."""

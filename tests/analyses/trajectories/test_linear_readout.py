@@ -85,6 +85,21 @@ def test_twins_are_a_null_and_controls_stand_beside():
     assert same.summary().startswith("no more than its null (random-weight twins)")
 
 
+def test_a_ridge_is_the_closed_form_and_keeps_few_runs_from_being_learned_by_heart():
+    """Of one coordinate of unit variance, ridge r shrinks the coefficient by 1 / (1 + r). Of 60 states of 50 coordinates where
+    one matters, the fit alone knows all it has seen."""
+    x = states()[..., :1]
+    x = (x - x.mean()) / x.std()
+    found = linear_readout(Trajectory(x), 2 * x, ridge=0.25, shuffles=0)
+    assert found.coefficients[0, 0] == pytest.approx(1.6, abs=1e-12) and found.checks[0].passed
+
+    rng = np.random.default_rng(0)
+    few = rng.standard_normal((60, 1, 50))
+    y = few[..., :1] + 0.3 * rng.standard_normal((60, 1, 1))
+    alone, held = (linear_readout(Trajectory(few), y, ridge=ridge, shuffles=0) for ridge in (0.0, 1.0))
+    assert alone.fitted > 0.95 and alone.r2 < 0 and held.r2 > 0.2
+
+
 def test_units_that_never_move_and_padding_change_nothing():
     x = states()
     padded = np.full((RUNS, STEPS + 1, DIM + 1), np.nan)
@@ -106,6 +121,7 @@ def test_a_constant_target_is_no_success():
     [
         (np.zeros((RUNS, STEPS)), {}, r"targets have shape \(200, 6, coordinates\), but \(200, 6\) came"),
         (np.full((RUNS, STEPS, 1), np.nan), {}, "targets are not finite at 1200 of 1200 states"),
+        (np.zeros((RUNS, STEPS, 1)), {"ridge": -1.0}, "a ridge is a number from 0 upwards, not -1.0"),
         (np.zeros((RUNS, STEPS, 1)), {"folds": 1}, "at most the 200 groups, not 1"),
         (np.zeros((RUNS, STEPS, 1)), {"groups": np.zeros(RUNS)}, "at most the 1 groups, not 5"),
         (np.zeros((RUNS, STEPS, 1)), {"weights": -np.ones(RUNS)}, "weights are finite, not negative"),
