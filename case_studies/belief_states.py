@@ -7,9 +7,16 @@ map; runs that share no history between fitting and scoring; next-token probabil
 nothing, since its next-token probabilities are an invertible linear image of the belief; RRXOR has 36 beliefs and 13 next-token
 distributions, so there it does.
 
-The fractal is measured where it is: Renyi dimensions of the cloud of all histories by boxes, of the exact and of the read cloud
-at the same scales. The exact information dimension is the entropy rate over the rate at which Bayes' rule contracts (Jurgens
-and Crutchfield, Chaos 31, 083114, 2021). At last the update itself is read: one linear map a token, the process's own matrices.
+The fractal is measured where it is: Renyi dimensions of the cloud of all histories by boxes, of the exact and of the read
+cloud at the same scales. The exact information dimension is the entropy rate over the rate at which Bayes' rule contracts
+(Jurgens and Crutchfield, Chaos 31, 083114, 2021). At last the update itself is read: one linear map a token, the process's own
+matrices.
+
+Of Mess3, R2 is 0.998, where random weights reach 0.945 and the last three tokens 0.96: a bar of 0.95 tells little. The number
+of boxes scales as the exact cloud's, but so it does, nearly, for random weights; by weight (D_1, D_2) the read cloud is thicker,
+since readings are off by 0.035 and the smallest boxes are 0.05 wide. Of RRXOR, whose 436 words of ten tokens are all there is
+to fit, beliefs are read with 0.90 where the map is fitted and 0.65 on words with other beginnings: more than next-token
+probabilities allow and than random weights have, less than 0.95, from networks trained for minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +35,7 @@ from analyses.symbols.prediction_excess import prediction_excess
 from analyses.trajectories._depth import TWIN
 from analyses.trajectories.box_dimensions import BoxDimensions, box_dimensions
 from analyses.trajectories.linear_readout import LinearReadout, linear_readout
-from analyses.trajectories.token_operators import TokenOperators, token_operators
+from analyses.trajectories.token_operators import token_operators
 from case_studies._processes import HiddenProcess, mess3, rrxor
 from case_studies._study import CaseStudy, number_of
 from case_studies._train import shipped_weights, train
@@ -47,6 +54,7 @@ SITES = (
     "transformer.drop",
     *(f"transformer.h.{layer}" for layer in range(LAYERS)),
 )  # the stream before and after each block
+LAST = f"beliefs at {SITES[-1]}"
 SHARED = 3  # tokens: runs that share them are in one fold, and shorter histories are left out
 RIDGE = 1e-6  # of unit variance: what moves by a thousandth is the rounding of half-precision weights
 SCALES = np.geomspace(0.05, 0.5, 8)  # of the boxes; the triangle's side is 1.41
@@ -149,7 +157,17 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     sentences = []
     for name in specimen.networks:
         sentences += _beliefs(journal, name, specimen)
-    return (*sentences, *_clouds(journal, specimen))
+    sentences += _clouds(journal, specimen)
+    return (*(_account(journal, name) for name in specimen.networks), *sentences)
+
+
+def _account(journal: Journal, name: Name) -> str:
+    found: Any = journal.results[f"{name}: {LAST}"]
+    random = next((null.draws.max() for null in found.nulls if null.name == TWIN), np.nan)
+    return (
+        f"{name}: a linear map reads Bayes' belief off the last block with R2 {found.r2:.3f}, off networks of random weights "
+        f"with {random:.3f} at most, and off exact next-token probabilities with {found.control_r2[1]:.3f}."
+    )
 
 
 def _beliefs(journal: Journal, name: Name, specimen: Specimen) -> list[str]:
@@ -218,9 +236,8 @@ def _clouds(journal: Journal, specimen: Specimen) -> list[str]:
             f"{name}: cloud, {kind}", box_dimensions, Trajectory(cloud, "token"), scales=SCALES, weights=share
         )
         missed = np.sqrt(share @ ((cloud - exact)[:, 0] ** 2).sum(1))
-        sentences.append(
-            f"{name}: cloud, {kind}. {dimensions.summary()}; off the exact one by {missed:.3f} (root mean square)."
-        )
+        away = "" if kind == "exact" else f"; off the exact one by {missed:.3f} (root mean square)"
+        sentences.append(f"{name}: cloud, {kind}. {dimensions.summary()}{away}.")
     heard_on = process.sample(runs=16, steps=specimen.steps, generator=torch.Generator().manual_seed(3))
     spectrum = journal.note(
         f"{name}: exponents of Bayes' rule", lyapunov_spectrum, process.bayes_rule(), np.full((16, 3), 1 / 3),
@@ -228,7 +245,8 @@ def _clouds(journal: Journal, specimen: Specimen) -> list[str]:
     )  # fmt: skip
     return [
         *sentences,
-        f"{name}: Bayes' rule contracts at {_contraction(spectrum):.3f} nats a token: D_1 must be {_predicted(spectrum):.3f}.",
+        f"{name}: Bayes' rule contracts at {_contraction(spectrum):.3f} nats a token; D_1 of small boxes is "
+        f"{_predicted(spectrum):.3f}.",
     ]
 
 
@@ -283,14 +301,16 @@ def _beyond_theory(results: Mapping[str, Result]) -> float:
 
 
 def _entries_off(name: Name) -> Callable[[Mapping[str, Result]], float]:
-    def read(found: TokenOperators) -> float:
+    def measure(results: Mapping[str, Result]) -> float:
+        found: Any = results[f"{name}: maps of the tokens"]
+        if found.counts.sum() < ENOUGH:
+            raise KeyError(f"{found.counts.sum()} transitions")
         return float(np.abs(found.operators - PROCESSES[name].transitions).max())
 
-    return number_of(f"{name}: maps of the tokens", read)
+    return measure
 
 
 PAPER = "Shai et al. 2024, of the final stream of Mess3 and of all layers of RRXOR: our reading"
-LAST = f"beliefs at {SITES[-1]}"
 BAYES = "no predictor is below the entropy; 0 is Bayes' own"
 EXACT = "Bayes' rule before it is normalised is the process's own matrix"
 
@@ -305,10 +325,10 @@ study = CaseStudy(
         *(Claim(f"{name}: loss above the entropy, share", 0, BAYES, 0.01, "one per cent of the entropy",
                 number_of(f"{name}: loss", lambda found: found.share))
           for name in PROCESSES),
-        Claim("Mess3: R2 of beliefs at the last block is 0.95 or more", 1, PAPER, 0, "yes or no",
-              _if_enough(f"Mess3: {LAST}", lambda found: found.r2 >= 0.95)),
-        Claim("RRXOR: R2 of beliefs at all sites is 0.95 or more", 1, PAPER, 0, "yes or no",
-              _if_enough("RRXOR: beliefs at all sites", lambda found: found.r2 >= 0.95)),
+        Claim("Mess3: R2 of beliefs at the last block", 0.975, PAPER, 0.025, "0.95 to 1, as asked",
+              _if_enough(f"Mess3: {LAST}", lambda found: found.r2)),
+        Claim("RRXOR: R2 of beliefs at all sites", 0.975, PAPER, 0.025, "0.95 to 1, as asked",
+              _if_enough("RRXOR: beliefs at all sites", lambda found: found.r2)),
         *(Claim(f"{name}: above beliefs of other runs", 1, "the paper's shuffled control", 0, "yes or no",
                 _if_enough(f"{name}: {LAST}", _above("targets of other runs")))
           for name in PROCESSES),
