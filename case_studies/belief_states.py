@@ -14,9 +14,9 @@ matrices.
 
 Of Mess3, R2 is 0.998, where random weights reach 0.945 and the last three tokens 0.96: a bar of 0.95 tells little. The number
 of boxes scales as the exact cloud's, but so it does, nearly, for random weights; by weight (D_1, D_2) the read cloud is too
-thick, since readings are off by 0.035 and the smallest boxes are 0.05 wide. Of RRXOR, whose 436 words of ten tokens are all there is
-to fit, beliefs are read with 0.90 where the map is fitted and 0.65 on words with other beginnings: more than next-token
-probabilities allow and than random weights have, less than 0.95, from networks trained for minutes.
+thick, since readings are off by 0.035 and the smallest boxes are 0.05 wide. Of RRXOR, whose 436 words of ten tokens are all
+there is to fit, beliefs are read with 0.90 where the map is fitted and 0.65 on words with other beginnings: more than
+next-token probabilities allow and than random weights have, less than 0.95, from networks trained for minutes.
 """
 
 from __future__ import annotations
