@@ -57,6 +57,10 @@ from analyses.trajectories.prediction_time import valid_prediction_time as valid
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from analyses.trajectories.token_operators import token_operators as token_operators
 from hooks.capture import capture as capture
+from hooks.coordinates import principal as principal
+from hooks.coordinates import unexplained as unexplained
+from hooks.dictionary import feature_increments as feature_increments
+from hooks.dictionary import load_dictionary as load_dictionary
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
 from hooks.families.closed_loop import closed_loop as closed_loop
@@ -70,6 +74,8 @@ from hooks.families.liquid import LiquidTimeConstant as LiquidTimeConstant
 from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
+from hooks.families.residual import residual as residual
+from hooks.increments import increments as increments
 from hooks.section import return_map as return_map
 from hooks.stack import record_stream as record_stream
 from hooks.stack import stack_of as stack_of

@@ -19,6 +19,7 @@ from hooks.errors import InputError, LoadError
 from hooks.families import LeakyRate, LiquidTimeConstant, PiecewiseLinear, is_liquid, liquid, recurrent, stepped
 from hooks.families.recurrent import weights
 from hooks.loading import loaded, tensors_of
+from hooks.pretrained import is_pretrained, is_transformers, pretrained
 from interp._beside import (
     DROPOUT,
     hands_its_state_on,
@@ -31,6 +32,7 @@ from interp._beside import (
 from interp._state_dict import UNDERSTOOD, filled, recognised, refuse_choices
 
 RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+STACK = "is a stack of blocks, whose map needs a text: interp.residual(load(source).module, tokens)"
 FIELD = "a vector field, as a neural ODE's, enters by interp.flow(module, dim, dt=)"
 FORWARDS = {kind.forward for kind in (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)}  # torch's own
 
@@ -88,6 +90,8 @@ class Network:
             return recurrent(module, readout=self.readout, dtype=dtype, device=device)
         if isinstance(module, nn.Module) and is_liquid(module):
             return liquid(module, dtype=dtype, device=device)
+        if is_transformers(module):
+            raise LoadError(f"{type(module).__name__} {STACK}")
         if isinstance(module, nn.Module):
             if not self.widths and not takes_a_state(module):
                 raise LoadError(
@@ -107,14 +111,15 @@ def load(
     leak: float | None = None,
     trust: bool = False,
 ) -> Network:
-    """Read a trained recurrent network from an object or a file, executing nothing.
+    """Read a trained network from an object, a file, a folder or a hub id, executing nothing.
 
     Parameters
     ----------
     source
         A module (a recurrent layer or cell, a liquid one of ``ncps``, one that contains exactly one, or one with a forward of
         (input, state)), a state dict, a LeakyRate, LiquidTimeConstant, PiecewiseLinear or Dynamics, or the path of a file:
-        safetensors, torch weights or checkpoint, npz.
+        safetensors, torch weights or checkpoint, npz. Of transformers: a model, a folder with its config.json and weights, or
+        a hub id, looked for in the local cache first. Such a model is not copied when it is in eval mode.
     model, kwargs
         "package.module:Class" and its arguments: the class is built and given the state dict.
     nonlinearity
@@ -124,7 +129,7 @@ def load(
     leak
         a = dt / tau of a leaky rate network, when the file does not hold it.
     trust
-        Open files that execute code on opening. Only for files of your own.
+        Open files that execute code on opening, and run the code that a model of transformers brings. Only for your own.
 
     Raises
     ------
@@ -132,7 +137,11 @@ def load(
         One line that says what came and what to do.
     """
     name = str(source) if isinstance(source, str | Path) else type(source).__name__
-    content = loaded(source, trust=trust) if isinstance(source, str | Path) else source
+    content = source
+    if isinstance(source, str | Path):
+        content = (
+            pretrained(source, trust=trust) if is_pretrained(source) and model is None else loaded(source, trust=trust)
+        )
     choices = {"nonlinearity": nonlinearity, "relu": relu, "leak": leak}
     if model is None and not isinstance(
         content, Network | LeakyRate | LiquidTimeConstant | PiecewiseLinear | Dynamics | nn.Module
@@ -158,6 +167,8 @@ def _of_module(module: nn.Module, source: str) -> Network:
     rates += [layer.dropout for layer in module.modules() if isinstance(layer, nn.RNNBase) and layer.training]
     if any(rate > 0 for rate in rates):
         notes.append("Dropout is on in the module that came; a copy in eval mode is analysed.")
+    if is_transformers(module) and not any(part.training for part in module.modules()):
+        return Network(module, source=source)
     twin = copy.deepcopy(module).eval().requires_grad_(False)
     if isinstance(twin, RECURRENT) and type(twin).forward in FORWARDS:
         return Network(twin, source=source, notes=tuple(notes))

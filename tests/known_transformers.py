@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from copy import deepcopy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +123,42 @@ def depth_rotation(layers: int = 63, turns: float = 5.0, width: int = 6, vocabul
     start = torch.randn(vocabulary, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     places = torch.zeros(16, width, dtype=torch.float64)
     return Written(start, places, blocks, torch.eye(width, dtype=torch.float64)).eval().requires_grad_(False)
+
+
+def as_gpt2(model: Written, *, at_head: tuple[int, ...], heads: int = 2) -> Any:
+    """The same program in the weights of a GPT-2: the head of block k sits at ``at_head[k]``, other heads and MLPs add nothing.
+
+    The stream must hold one 1 in each slot written so far, so that every normalisation sees one mean and one variance, and its
+    own weights can undo it.
+    """
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    vocabulary, width = model.tokens.weight.shape
+    steps, size = len(model.positions.weight), width // heads
+    none: Any = {f"{part}_pdrop": 0.0 for part in ("resid", "embd", "attn")}
+    settings: Any = {"vocab_size": vocabulary, "n_positions": steps, "n_embd": width, "n_layer": len(model.blocks)}
+    gpt: Any = GPT2LMHeadModel(
+        GPT2Config(**settings, **none, n_head=heads, n_inner=1, attn_implementation="eager", tie_word_embeddings=False,
+                   bos_token_id=None, eos_token_id=None)
+    ).double()  # fmt: skip
+    body = gpt.transformer
+    with torch.no_grad():
+        for weight in gpt.parameters():
+            weight.zero_()
+        body.wte.weight.copy_(model.tokens.weight)
+        body.wpe.weight.copy_(model.positions.weight)
+        body.ln_f.weight.fill_(1.0)
+        gpt.lm_head.weight.copy_(model.unembed.T)
+        for k, (block, written) in enumerate(zip(body.h, model.blocks, strict=True)):
+            mean = (2 + k) / width  # token, position, and what the blocks before wrote
+            block.ln_1.weight.fill_((mean - mean**2 + block.ln_1.eps) ** 0.5)
+            block.ln_1.bias.fill_(mean)
+            first = at_head[k] * size
+            for part, matrix in enumerate((written.attn.Q * size**0.5, written.attn.K, written.attn.V)):
+                columns = slice(part * width + first, part * width + first + matrix.shape[2])
+                block.attn.c_attn.weight[:, columns] = matrix[0]
+            block.attn.c_proj.weight[first : first + written.attn.O.shape[1]] = written.attn.O[0]
+    return gpt.eval().requires_grad_(False)
 
 
 def scrambled(model: Written, seed: int) -> Written:

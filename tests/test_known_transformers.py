@@ -8,10 +8,11 @@ from analyses.result import Null
 from analyses.trajectories.linear_readout import linear_readout
 from analyses.trajectories.rotation import rotations
 from hooks.families.residual import residual
+from hooks.increments import increments
 from hooks.stack import record_stream, stack_of
 from hooks.tangent import jacobian
 from hooks.trajectory import Trajectory
-from tests.known_transformers import depth_rotation, induction_copier, scrambled, share_counter, texts
+from tests.known_transformers import as_gpt2, depth_rotation, induction_copier, scrambled, share_counter, texts
 
 TWINS = 19  # the fewest that allow p = 0.05
 OTHERS = 8  # twins that are asked whether they are told from those
@@ -99,6 +100,19 @@ def test_the_second_head_needs_the_first():
         elsewhere = torch.ones(added.shape[2], dtype=torch.bool)
         elsewhere[at[name]] = False
         assert not added[..., elsewhere].any() and added[..., at[name]].sum(2) == pytest.approx(1, abs=1e-12)
+
+
+def test_the_heads_that_were_written_into_a_gpt2_make_all_of_its_steps():
+    """Block 0's lookup in head 1, block 1's in head 0: the stream is the program's, and each step is its one head's."""
+    model, _ = induction_copier(VOCABULARY, STEPS)
+    gpt = as_gpt2(model, at_head=(1, 0))
+    stream = record_stream(stack_of(gpt), TOKENS, batch=RUNS)
+    np.testing.assert_allclose(stream.states, record_stream(stack_of(model), TOKENS, batch=RUNS).states, atol=1e-9)
+    split = increments(stack_of(gpt), TOKENS[:8])
+    shares = dict(zip(split.names, split.shares().transpose(2, 1, 0), strict=True))
+    for name, share in shares.items():
+        expected = {"head 0": [[0], [1]], "head 1": [[1], [0]]}.get(name, [[0], [0]])
+        np.testing.assert_allclose(share, np.broadcast_to(expected, share.shape), atol=1e-9)
 
 
 @pytest.mark.parametrize(("name", "site"), [("previous", 1), ("guess", 2)])

@@ -79,8 +79,8 @@ def residual(
 
     Notes
     -----
-    Costs two forward passes of the one text. Attention in its fused form has no forward mode: build the model with
-    ``attn_implementation="eager"`` for Jacobians and exponents.
+    Costs two forward passes of the one text. Later positions of a causal text take part in every step and change nothing before
+    them: leave them out of ``tokens`` where the state lies earlier.
     """
     stack = stack_of(stack)
     text = torch.as_tensor(tokens)
@@ -133,17 +133,17 @@ def recorded_calls(stack: Stack, text: Tensor) -> tuple[Call, ...]:
     ContractError
         When a block called again does not give what it gave then.
     """
-    entered: list[tuple[nn.Module, Any, Any]] = []
+    entered: list[tuple[Any, Any]] = []
     calls: list[Call] = []
     handles = []
 
     def enters(block: nn.Module, args: Any, options: Any) -> None:
-        entered.append((block, _kept(args), _kept(options)))
+        entered.append((_kept(args), _kept(options)))
 
     def leaves(block: nn.Module, args: Any, output: Any) -> None:
-        _, *given = entered.pop()
-        stream = first_tensor([*given[0], *given[1].values()], "the block")
-        calls.append(Call(block, *given, stream, first_tensor(output, "the block").detach()))
+        given, options = entered.pop()
+        stream = first_tensor([*given, *options.values()], "the block")
+        calls.append(Call(block, given, options, stream, first_tensor(output, "the block").detach()))
 
     try:
         for path in stack.blocks:
