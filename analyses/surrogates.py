@@ -95,13 +95,19 @@ def increments_turned(
     return _walk(values, np.take_along_axis(steps, order[of], axis=2) * signs[of])
 
 
-def random_walk(series: Any, *, generator: torch.Generator | None = None) -> Float[np.ndarray, "rows steps *channels"]:
-    """A Gaussian walk from the first value, its increments independent with the mean and covariance of the row's own."""
+def random_walk(
+    series: Any, *, drift: bool = True, generator: torch.Generator | None = None
+) -> Float[np.ndarray, "rows steps *channels"]:
+    """A Gaussian walk from the first value, its increments independent with the mean and covariance of the row's own.
+
+    Without ``drift`` the mean is zero and the second moments are the row's: the mean that a short walk without drift has by
+    chance is then not drawn twice.
+    """
     values = _recorded(series)
     if not values.size or values.shape[1] == 1:
         return values
     steps = np.diff(values, axis=1).reshape(len(values), values.shape[1] - 1, -1)
-    mean = steps.mean(axis=1, keepdims=True)
+    mean = steps.mean(axis=1, keepdims=True) * drift
     _, sizes, axes = np.linalg.svd(steps - mean, full_matrices=False)  # covariances of any rank
     noise = torch.randn(len(steps), steps.shape[1], sizes.shape[1], generator=_drawn(generator), dtype=torch.float64)
     drawn = mean + noise.numpy() * sizes[:, None] / np.sqrt(steps.shape[1]) @ axes

@@ -24,6 +24,7 @@ from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsif
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.maps.stated_spectrum import audit_spectrum as audit_spectrum
+from analyses.maps.teleport import teleport as teleport
 from analyses.maps.windowed_products import windowed_products as windowed_products
 from analyses.series.complexity import compressed_complexity as compressed_complexity
 from analyses.series.complexity import lempel_ziv as lempel_ziv
@@ -51,9 +52,12 @@ from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
 from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
 from analyses.trajectories.box_dimensions import box_dimensions as box_dimensions
+from analyses.trajectories.intrinsic_dimension import intrinsic_dimension as intrinsic_dimension
 from analyses.trajectories.linear_readout import linear_readout as linear_readout
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
+from analyses.trajectories.residual_stream import residual_stream as residual_stream
+from analyses.trajectories.rotation import rotations as rotations
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from analyses.trajectories.token_operators import token_operators as token_operators
 from hooks.capture import capture as capture
@@ -75,12 +79,16 @@ from hooks.families.liquid import liquid as liquid
 from hooks.families.path import along_drive as along_drive
 from hooks.families.path import along_weights as along_weights
 from hooks.families.residual import residual as residual
+from hooks.fill_store import begin_store as begin_store
+from hooks.fill_store import fill_store as fill_store
 from hooks.increments import increments as increments
 from hooks.section import return_map as return_map
 from hooks.stack import record_stream as record_stream
 from hooks.stack import stack_of as stack_of
+from hooks.store import open_store as open_store
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
+from hooks.twin import random_twin as random_twin
 from interp._version import __version__ as __version__
 from interp.network import load as load
 from interp.plans import report as report

@@ -1,4 +1,4 @@
-"""The command line: interp report | cases | reproduce | verify. Heavy imports happen inside the commands."""
+"""The command line: interp report | capture | cases | reproduce | verify. Heavy imports happen inside the commands."""
 
 from __future__ import annotations
 
@@ -44,10 +44,14 @@ def _options(
 
 @app.command()
 def report(
-    source: Annotated[str, typer.Argument(help="A file of weights: safetensors, torch weights or checkpoint, npz.")],
+    source: Annotated[
+        str, typer.Argument(help="A file of weights (safetensors, torch, npz), or a model folder of transformers.")
+    ],
     inputs: Annotated[
         Path | None, typer.Option(help="Inputs as .npy: (runs, steps, inputs) or (steps, inputs).")
     ] = None,
+    text: Annotated[Path | None, typer.Option(help="Texts for a transformer, one a line.")] = None,
+    twins: Annotated[int, typer.Option(help="Random-weight twins of a transformer, the null of its numbers.")] = 39,
     model: Annotated[str | None, typer.Option(help="package.module:Class that the weights belong to.")] = None,
     kwargs: Annotated[str | None, typer.Option(help="Its arguments, a JSON object.")] = None,
     relu: Annotated[int | None, typer.Option(help="Rectified units of an almost-linear RNN {A, W, h}.")] = None,
@@ -60,7 +64,7 @@ def report(
     trust: Annotated[bool, typer.Option("--trust", help="Open a file that executes code. Only for your own.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the account of a trained recurrent network."""
+    """Write the account of a trained network: a recurrent one, or a transformer with --text."""
     from hooks.errors import InputError
 
     options: Any = {}
@@ -78,6 +82,8 @@ def report(
         analysed(
             source,
             inputs=None if inputs is None else _array(inputs),
+            text=text,
+            twins=twins,
             model=model,
             kwargs=options,
             relu=relu,
@@ -91,6 +97,71 @@ def report(
         ),
         as_json,
     )
+
+
+@app.command()
+def capture(
+    source: Annotated[str, typer.Argument(help="A model of transformers: its folder or hub id.")],
+    text: Annotated[
+        Path, typer.Option(help='Texts, one a line; JSON lines with "text" or "tokens"; or token ids as .npy.')
+    ],
+    out: Annotated[Path, typer.Option(help="The store, a Zarr folder; one that was begun is finished.")],
+    sites: Annotated[
+        str, typer.Option(help="Of each block, as resid_post or attn_out, or blocks.3.*; several with commas.")
+    ] = "resid_post",
+    shard: Annotated[str, typer.Option(help="i/N: the i-th of N parts, from 0; all fill one store.")] = "0/1",
+    dtype: Annotated[str, typer.Option(help="Kept as float32, float16 or bfloat16.")] = "float32",
+    positions: Annotated[str, typer.Option(help="all, last, or positions such as 0,-1.")] = "all",
+    batch_tokens: Annotated[int, typer.Option(help="Tokens a forward pass at most.")] = 4096,
+    longest: Annotated[int | None, typer.Option(help="Tokens of a text after which it is cut.")] = None,
+    device: Annotated[str, typer.Option(help="torch device.")] = "cpu",
+    trust: Annotated[bool, typer.Option("--trust", help="Run code that the model brings. Only your own.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Record a transformer's states over many texts into a store on disk; killed, the same command goes on."""
+    import torch
+
+    from analyses.result import counted
+    from hooks.errors import InputError
+    from hooks.fill_store import begin_store, fill_store
+    from hooks.stack import stack_of
+    from interp.network import load
+    from interp.progress import meter
+    from interp.texts import tokens_of
+
+    part, parts = _numbers(shard, "/", "--shard is i/N such as 0/4", 2)
+    kept = positions if positions in ("all", "last") else _numbers(positions, ",", "--positions is all, last, or 0,-1")
+    kind = getattr(torch, dtype, None)
+    if not isinstance(kind, torch.dtype):
+        raise InputError(f"--dtype is float32, float16 or bfloat16, not {dtype!r}")
+    texts = tokens_of(text, source, longest=longest)
+    try:
+        stack = stack_of(load(source, trust=trust).module.to(device))
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used here: {str(error).splitlines()[0][:120]}") from None
+    store = begin_store(
+        out, stack, texts, sites=sites.split(","), positions=kept, dtype=kind, batch_tokens=batch_tokens, source=source
+    )
+    chunks, there = store.layout.chunks, int(store.committed.sum())
+    typer.echo(
+        f"{out}: {len(store.sites)} sites, {store.layout.states:,} states of {len(texts):,} texts, {store.dtype}: "
+        f"{store.nbytes:,} bytes in {counted(chunks, 'chunk')}, {there} of them there already",
+        err=True,
+    )
+    try:
+        fill_store(store, stack, texts, shard=(part, parts), watch=meter("capture"))
+    finally:  # interrupted, too
+        done = int(store.committed.sum())
+        if done < chunks:
+            rest = "other shards, or the same command again, do" if parts > 1 else "the same command again does"
+            typer.echo(f"interp: {done} of {chunks} chunks are there and stay good; {rest} the rest", err=True)
+    if as_json:
+        typer.echo(json.dumps({
+            "path": str(out), "sites": store.sites, "states": store.layout.states, "texts": len(texts), "dtype": store.dtype,
+            "bytes": store.nbytes, "chunks": chunks, "were_there": there, "committed": done,
+        }))  # fmt: skip
+    else:
+        typer.echo(str(out))
 
 
 @app.command()
@@ -162,6 +233,19 @@ def main() -> None:
         if isinstance(error, InterpError):
             _stop(str(error), BAD_INPUT)
         _stop(f"{type(error).__name__}: {error} (our fault; interp --debug ... shows where)", OUR_FAULT)
+
+
+def _numbers(said: str, between: str, wanted: str, count: int | None = None) -> tuple[int, ...]:
+    """The whole numbers in an option."""
+    from hooks.errors import InputError
+
+    try:
+        numbers = tuple(int(part) for part in said.split(between))
+    except ValueError:
+        numbers = ()
+    if not numbers or (count is not None and len(numbers) != count):
+        raise InputError(f"{wanted}, not {said!r}")
+    return numbers
 
 
 def _array(path: Path) -> Any:

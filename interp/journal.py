@@ -139,20 +139,19 @@ def _spelled(value: Any) -> str:
         case Result():
             return f"<{type(value).__name__} {hashlib.sha256(json.dumps(value.to_dict()).encode()).hexdigest()[:8]}>"
         case list() | tuple():
-            return f"[{', '.join(_spelled(entry) for entry in value)}]" if len(value) <= 8 else _many(value)
+            return f"[{', '.join(map(_spelled, value))}]" if len(value) <= 8 else _many(value)
         case Mapping():
             return f"{{{', '.join(f'{key}: {_spelled(entry)}' for key, entry in value.items())}}}"
     return repr(value)
 
 
 def _many(values: Any) -> str:
-    """Arrays as one array, other things by number and digest."""
-    if all(isinstance(v, np.ndarray) for v in values):
-        return _spelled(np.concatenate([np.asarray(value).ravel() for value in values]))
-    if all(isinstance(v, Trajectory | Result) for v in values):
-        entries = ", ".join(_spelled(value) for value in values)
-        return f"<{len(values)} of {type(values[0]).__name__} {hashlib.sha256(entries.encode()).hexdigest()[:8]}>"
-    return _spelled(str(values))
+    if all(isinstance(value, np.ndarray) for value in values):
+        return _spelled(np.concatenate([value.ravel() for value in values]))
+    if all(isinstance(value, Dynamics | Result | Trajectory) for value in values):
+        spelled = ", ".join(map(_spelled, values))
+        return f"<{len(values)} {type(values[0]).__name__} {hashlib.sha256(spelled.encode()).hexdigest()[:8]}>"
+    return repr(str(values))
 
 
 def _claim(folder: Path, fingerprint: str) -> None:

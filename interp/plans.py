@@ -35,6 +35,7 @@ from interp.findings import account
 from interp.journal import Journal
 from interp.network import load
 from interp.page import Report, writable
+from interp.residual_plan import TWINS, stack_report
 
 WIDEST_PROOF = 512  # units; of wider maps nothing is proved, nor are Jacobians formed
 MOST_RECTIFIED = 20  # units, of networks whose 2^P linear regions are all decided: a second or so
@@ -261,6 +262,8 @@ def report(
     source: Any,
     *,
     inputs: Any = None,
+    text: Path | str | None = None,
+    twins: int = TWINS,
     model: str | None = None,
     kwargs: Mapping[str, Any] | None = None,
     relu: int | None = None,
@@ -272,7 +275,7 @@ def report(
     device: str = "cpu",
     budget: float | None = None,
 ) -> Report:
-    """From a trained recurrent network to a written account of its mechanism.
+    """From a trained network to a written account of its mechanism: a recurrent one, or a transformer and some texts.
 
     Parameters
     ----------
@@ -281,6 +284,9 @@ def report(
         leak and trust.
     inputs : (runs, steps, inputs) or (steps, inputs) float
         Data that drive the network. Without them zero is held, and the page says so.
+    text, twins
+        Of a transformer: a file with one text a line, and how many networks of random weights stand beside it; see
+        ``interp.residual_plan.stack_report``.
     out
         Folder for report.html, numbers.json, arrays.safetensors and maps.safetensors; ``interp-report/<name>`` when left out.
     seed
@@ -300,6 +306,8 @@ def report(
     """
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed lies in 0 to 2^63 - 1, but {seed} came")
+    if text is not None:
+        return stack_report(source, text, twins=twins, trust=trust, out=out, seed=seed, budget=budget)
     folder = None if out is None else writable(Path(out))
     network = load(source, model=model, kwargs=kwargs, relu=relu, nonlinearity=nonlinearity, leak=leak, trust=trust)
     dynamics = network.dynamics(device=device)

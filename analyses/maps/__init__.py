@@ -26,6 +26,7 @@ stated_spectrum        can these be its exponents: printed numbers against measu
 covariant_vectors      the directions in which neighbours part, and the angles between them
 carriers               which connections carry the leading exponents
 alignment              chaotic or regular, by the volume that deviation vectors span (GALI)
+teleport               whether a stack of layers pulls a displaced state back to its path
 geometry               which inputs write to which directions, and which the readout reads
 transitions            which input takes which memory to which
 =====================  ====================================================================

@@ -3,9 +3,12 @@
 =======================  ====================================================================
 bounds                   whether proved bounds hold, and how much of the room is used
 box_dimensions           how many dimensions a cloud of states fills: boxes, information, correlation
+intrinsic_dimension      how many coordinates the cloud of states needs at each step
 linear_readout           whether a known quantity is written in the states, held out, beside networks that learned nothing
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth
+residual_stream          how a stream moves through depth, beside walks and untrained networks
+rotation                 how often its units turn in their phase plane, beside the same
 state_space_divergence   the divergence D_stsp of the states that two recordings visit
 stream_geometry          the portrait: principal components, speed, participation ratio
 token_operators          whether each token acts by one linear map, as on the beliefs of a hidden Markov process

@@ -31,8 +31,6 @@ from hooks.trajectory import Trajectory
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-GROUPS = 10  # of texts left out in turn
-
 
 @dataclass(frozen=True, eq=False)
 class IntrinsicDimension(Result):
@@ -104,6 +102,7 @@ def intrinsic_dimension(
     neighbours: int = 10,
     twins: Sequence[IntrinsicDimension] = (),
     draws: int = 19,
+    groups: int = 10,
     generator: torch.Generator | None = None,
 ) -> IntrinsicDimension:
     """TwoNN and likelihood estimates of the local dimension of the states at each step.
@@ -113,9 +112,11 @@ def intrinsic_dimension(
     neighbours
         Of the likelihood estimate.
     twins
-        What this function gave for networks of random weights on the same texts.
+        What this function gave for networks of random weights on the same texts; draws=0, groups=0 serve there.
     draws
         Gaussian clouds for each step.
+    groups
+        Of texts, left out in turn for the standard errors; fewer than two take none.
     generator
         Of the draws; a fixed seed when left out.
 
@@ -128,7 +129,8 @@ def intrinsic_dimension(
         raise InputError(f"the likelihood estimate takes three neighbours or more, not {neighbours}")
     runs, steps, _ = trajectory.states.shape
     labels = trajectory.labels.get("text", np.arange(runs))
-    parts = np.unique(labels, return_inverse=True)[1] % GROUPS if labels.shape == (runs,) else np.arange(runs) % GROUPS
+    texts = np.unique(labels, return_inverse=True)[1] if labels.shape == (runs,) else np.arange(runs)
+    parts = texts % max(groups, 1)
     generator = generator or torch.Generator().manual_seed(0)
 
     found = np.full((4, steps), np.nan)

@@ -16,7 +16,7 @@ Nulls walk from the first site with one draw a text, shared by its runs; twins a
 weights. Where a surrogate keeps a statistic by construction it is left out. Source of the questions: Fernando and Guitchounts,
 Transformer Dynamics, arXiv 2502.12131, whose own nulls are permutations of the layers.
 
-Takes a Trajectory of clock "layer"; costs (3 draws + 20) x runs x sites x dim, and a sort of it for the information.
+Takes a Trajectory of clock "layer"; costs (3 draws + groups) x runs x sites x dim, and a sort of it for the information.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from analyses.result import Check, Null, Result, axes_or_new, counted
+from analyses.result import Check, Null, Outcome, Result, axes_or_new, counted
 from analyses.surrogates import increments_flipped, increments_shuffled, increments_turned
 from analyses.trajectories._depth import TWIN, depth_runs, refuse_other_shapes, twin_null
 from analyses.trajectories._stream_profiles import STATISTICS, dot, profiles_of, statistics_of
@@ -45,7 +45,6 @@ SURROGATES = {
     "flipped increments": (increments_flipped, "the signs of the increments do not matter"),
 }
 KEPT = {("growth of the velocity", "turned increments"), ("growth of the velocity", "flipped increments")}
-GROUPS = 20  # of texts left out in turn for the standard errors
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +64,8 @@ class ResidualStream(Result):
         only one.
     texts, runs
         How many.
+    outcome
+        OUT_OF_TIME where a budget ended the draws; the nulls hold those that were made.
     nulls
         Of each statistic: surrogates, then twins.
     checks
@@ -87,6 +88,7 @@ class ResidualStream(Result):
     spreads: Float[np.ndarray, " sites"]
     texts: int
     runs: int
+    outcome: Outcome
     nulls: tuple[Null, ...]
     checks: tuple[Check, ...]
 
@@ -128,9 +130,10 @@ class ResidualStream(Result):
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Statistics of the surrogates so far, NaN for those still to be drawn."""
+    """Statistics of the surrogates so far, NaN for those still to be drawn, and how many were."""
 
     values: np.ndarray
+    done: int
 
 
 def residual_stream(
@@ -138,6 +141,7 @@ def residual_stream(
     *,
     twins: Sequence[ResidualStream] = (),
     draws: int = 99,
+    groups: int = 20,
     generator: torch.Generator | None = None,
     watch: Watch = quiet,
 ) -> ResidualStream:
@@ -149,10 +153,12 @@ def residual_stream(
         Clock "layer", runs of equal length, one a text and position; the label "text" says which runs belong to one text. Each
         run is one without it.
     twins
-        What this function gave for networks of the same shape with random weights, on the same texts; draws=0 serves there.
-        Their p is (1 + k) / (1 + twins): 19 of them are needed for 0.05.
+        What this function gave for networks of the same shape with random weights, on the same texts; draws=0, groups=0
+        serve there. Their p is (1 + k) / (1 + twins): 19 of them are needed for 0.05.
     draws
         Surrogates of each kind.
+    groups
+        Of texts, left out in turn for the standard errors; fewer than two take none.
     generator
         Of the draws; a fixed seed when left out.
 
@@ -169,10 +175,10 @@ def residual_stream(
     observed = statistics_of(profiles)
     left_out = [
         statistics_of(profiles_of(states[kept], texts[kept]))
-        for kept in _parts(texts)
+        for kept in _parts(texts, groups)
         if len(np.unique(texts[kept])) > 1
     ]
-    drawn = _Drawn(np.full((len(SURROGATES), draws, len(STATISTICS)), np.nan))
+    drawn = _Drawn(np.full((len(SURROGATES), draws, len(STATISTICS)), np.nan), 0)
     for drawn in watch(_surrogates(states, texts, draws, generator), len(SURROGATES) * draws):
         pass
 
@@ -186,7 +192,8 @@ def residual_stream(
         nulls += twin_null(statistic, float(observed[column]), [float(twin.observed[column]) for twin in twins])
     return ResidualStream(
         STATISTICS, observed, _jackknife(left_out), **profiles, texts=int(texts.max()) + 1, runs=len(states),
-        nulls=tuple(nulls), checks=(_triangle(states),),
+        outcome=Outcome.CONVERGED if drawn.done == len(SURROGATES) * draws else Outcome.OUT_OF_TIME, nulls=tuple(nulls),
+        checks=(_triangle(states),),
     )  # fmt: skip
 
 
@@ -197,13 +204,13 @@ def _surrogates(states: np.ndarray, texts: np.ndarray, draws: int, generator: to
             walked = surrogate(states, together=texts, generator=generator)
             values = values.copy()
             values[row, draw] = statistics_of(profiles_of(walked, texts))
-            yield _Drawn(values)
+            yield _Drawn(values, row * draws + draw + 1)
 
 
-def _parts(texts: np.ndarray) -> list[np.ndarray]:
+def _parts(texts: np.ndarray, groups: int) -> list[np.ndarray]:
     """Runs that are kept when each group of texts is left out."""
-    count = int(texts.max()) + 1
-    return [texts % min(GROUPS, count) != group for group in range(min(GROUPS, count))] if count > 2 else []
+    groups = min(groups, int(texts.max()) + 1)
+    return [texts % groups != group for group in range(groups)] if groups > 1 else []
 
 
 def _jackknife(left_out: list[np.ndarray]) -> np.ndarray:
@@ -218,6 +225,6 @@ def _triangle(states: np.ndarray) -> Check:
     steps = np.diff(states, axis=1)
     squares = (steps**2).sum(axis=2)
     parts = squares[:, 1:] + squares[:, :-1] - 2 * dot(steps[:, :-1], steps[:, 1:])
-    scale = max(float((squares[:, 1:] + squares[:, :-1]).sum()), np.finfo(np.float64).tiny)
+    scale = max(float((squares[:, 1:] + squares[:, :-1]).sum()), 1e-300)
     left = float(np.abs((np.diff(steps, axis=1) ** 2).sum(axis=2) - parts).sum()) / scale
     return Check("second differences less what velocities and bends give", 0.0, left, 1e-9)

@@ -12,8 +12,9 @@ Takes a Trajectory with depth as its steps; costs draws x sites x dim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,8 +29,11 @@ from hooks.trajectory import Trajectory
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SURROGATES = {
-    "random walk": (random_walk, "increments are independent and Gaussian, with the covariance of the path's own"),
+SURROGATES: Mapping[str, tuple[Callable[..., np.ndarray], str]] = {
+    "random walk": (
+        partial(random_walk, drift=False),
+        "increments are independent, Gaussian, with the path's covariance",
+    ),
     "turned increments": (increments_turned, "increments have their lengths and independent directions"),
     "shuffled increments": (increments_shuffled, "the order of the increments does not matter"),
     "flipped increments": (increments_flipped, "the signs of the increments do not matter"),

@@ -7,6 +7,7 @@ from analyses.surrogates import (
     block_shuffled,
     increments_flipped,
     increments_shuffled,
+    increments_turned,
     phase_randomised,
     random_walk,
     shuffled,
@@ -131,3 +132,45 @@ def test_what_is_no_recording_is_refused():
         block_shuffled(np.zeros((1, 4)), block=0)
     with pytest.raises(InputError, match=r"takes series \(rows, steps\), but shape \(1, 4, 2\)"):
         amplitude_adjusted(np.zeros((1, 4, 2)))
+
+
+def test_turned_increments_keep_their_lengths_and_entries_and_the_angles_between_rows_of_one_label():
+    values = recording(rows=4, steps=30, channels=5)
+    labels = np.array([0, 0, 1, 1])
+    drawn = increments_turned(values, together=labels)
+    steps, turned = np.diff(values, axis=1), np.diff(drawn, axis=1)
+    np.testing.assert_allclose(drawn[:, 0], values[:, 0], atol=0)
+    np.testing.assert_allclose(np.sort(np.abs(turned), axis=2), np.sort(np.abs(steps), axis=2), atol=1e-11)
+    for one, other in ((0, 1), (2, 3)):  # one orthogonal map a label and step
+        np.testing.assert_allclose((turned[one] * turned[other]).sum(1), (steps[one] * steps[other]).sum(1), atol=1e-9)
+    assert np.abs((turned[0] * turned[2]).sum(1) - (steps[0] * steps[2]).sum(1)).max() > 0.1
+    with pytest.raises(InputError, match=r"increments are turned among channels .* \(4, 30\) came"):
+        increments_turned(values[:, :, 0])
+
+
+def test_turned_increments_of_many_channels_point_anywhere():
+    # cosine of two independent directions in 400 channels: mean 0, standard deviation 1 / 20; 99 pairs
+    steps = np.diff(increments_turned(np.arange(100.0)[None, :, None] * np.ones(400)), axis=1)[0]
+    cosines = (steps[1:] * steps[:-1]).sum(1) / 400
+    assert abs(cosines.mean()) < 4 / 20 / np.sqrt(98) and cosines.std() == pytest.approx(1 / 20, rel=0.3)
+
+
+@pytest.mark.parametrize("surrogate", [shuffled, increments_shuffled, increments_flipped, increments_turned])
+def test_rows_of_one_label_share_a_draw(surrogate):
+    one = recording(rows=1, steps=40, channels=3)
+    values = np.repeat(one, 4, axis=0)
+    drawn = surrogate(values, together=np.array(["b", "a", "b", "c"]), generator=torch.Generator().manual_seed(3))
+    np.testing.assert_array_equal(drawn[0], drawn[2])
+    assert not np.array_equal(drawn[0], drawn[1]) and not np.array_equal(drawn[1], drawn[3])
+    with pytest.raises(InputError, match=r"together labels each of the 4 rows, but shape \(3,\) came"):
+        surrogate(values, together=np.arange(3))
+
+
+def test_a_walk_without_drift_has_none_and_keeps_the_second_moments():
+    values = 2.0 * np.arange(400.0)[None, :, None] * np.ones(3) + recording(1, 400, 3)
+    walked = random_walk(np.repeat(values, 200, axis=0), drift=False)
+    steps, drawn = np.diff(values[0], axis=0), np.diff(walked, axis=1).reshape(-1, 3)
+    moments = steps.T @ steps / len(steps)
+    # 8e4 increments: four standard errors of a mean and of a product of Gaussians
+    assert np.abs(drawn.mean(axis=0)).max() < 4 * np.sqrt(np.diag(moments).max() / len(drawn))
+    np.testing.assert_allclose(drawn.T @ drawn / len(drawn), moments, atol=4 * np.sqrt(2 / len(drawn)) * moments.max())

@@ -1,4 +1,5 @@
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 import case_studies
+import interp
 from interp._version import __version__
 from interp.cli import main
 
@@ -209,3 +211,79 @@ def test_help_is_cheap():
     assert done.returncode == 0 and "reproduce" in done.stdout
     # CPU time, not wall time, so that a busy machine does not matter; the aim of 0.4 s with a factor of two for slow ones
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.8
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A folder with a transformer of three blocks and five texts for it."""
+    from tests.tiny import tiny, tokens
+
+    tiny("gpt2").save_pretrained(tmp_path / "model")
+    np.save(tmp_path / "ids.npy", tokens(5, 9))
+    return tmp_path
+
+
+def test_capture_fills_a_store_says_its_bytes_and_goes_on(run, model):
+    words = [
+        "capture",
+        "model",
+        "--text",
+        "ids.npy",
+        "--out",
+        "a.zarr",
+        "--sites",
+        "resid_pre,resid_post",
+        "--dtype",
+        "bfloat16",
+    ]
+    code, out, err = run(*words, "--shard", "0/2", "--positions", "0,-1", "--batch-tokens", 9)
+    # 6 sites of 10 states of 32 units of two bytes; 10 states in two chunks of 8 passes would be 16
+    assert (code, out) == (
+        0,
+        "a.zarr\n",
+    ) and "6 sites, 10 states of 5 texts, bfloat16: 3,840 bytes in 1 chunk, 0 of" in err
+    assert "0 of 1 chunks are there and stay good; other shards, or the same command again, do the rest" in err
+    code, out, _ = run(*words, "--shard", "1/2", "--positions", "0,-1", "--batch-tokens", 9, "--json")
+    assert code == 0 and json.loads(out)["committed"] == 1 and json.loads(out)["were_there"] == 0
+    assert "1 of them there already" in run(*words, "--positions", "0,-1", "--batch-tokens", 9)[2]
+    found = interp.open_store("a.zarr").read("blocks.2.resid_post")
+    assert found.shape == (10, 32) and found.position.values.tolist() == [0, 8] * 5
+
+
+def test_an_interrupted_capture_says_what_stays(run, model, monkeypatch):
+    import interp.progress
+
+    def interrupted(states, total):
+        yield next(iter(states))
+        raise KeyboardInterrupt
+
+    words = ["capture", "model", "--text", "ids.npy", "--out", "a.zarr", "--batch-tokens", 1, "--longest", 4]
+    np.save("ids.npy", np.arange(200).reshape(50, 4) % 50)
+    with monkeypatch.context() as patched:
+        patched.setattr(interp.progress, "meter", lambda title: interrupted)
+        code, out, err = run(*words)
+    assert (code, out) == (130, "") and re.search(
+        r"[1-9]\d* of 7 chunks are there and stay good; the same command", err
+    )
+    assert run(*words)[0] == 0
+    assert interp.open_store("a.zarr").committed.all()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--shard", "2"], "--shard is i/N such as 0/4, not '2'"),
+        (["--shard", "4/4"], "i from 0 to N - 1, not (4, 4)"),
+        (["--positions", "first"], "--positions is all, last, or 0,-1, not 'first'"),
+        (["--dtype", "nn"], "--dtype is float32, float16 or bfloat16, not 'nn'"),
+        (["--dtype", "float64"], "kept as float32, float16, bfloat16, not float64"),
+        (
+            ["--sites", "resid_mid,nowhere"],
+            "has no site 'nowhere'; its sites are blocks.k. and one of resid_pre, attn_out",
+        ),
+        (["--device", "cuda:7"], "device 'cuda:7' cannot be used here"),
+    ],
+)
+def test_bad_options_of_capture_are_one_line_and_exit_2(run, model, words, message):
+    code, out, err = run("capture", "model", "--text", "ids.npy", "--out", "a.zarr", *words)
+    assert (code, out) == (2, "") and message in err and "Traceback" not in err

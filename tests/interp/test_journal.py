@@ -92,7 +92,7 @@ def test_a_call_spells_mappings_and_long_lists_of_recordings_briefly():
     runs = [Trajectory(np.full((5, 2, 3), float(k))) for k in range(9)]
     call = recorded(index_sum, (runs,), {"controls": {"zeros": np.zeros(9)}})
     assert (
-        call.startswith("analyses.maps.index.index_sum(<9 of Trajectory ")
+        call.startswith("analyses.maps.index.index_sum(<9 Trajectory ")
         and "controls={zeros: <9 " in call
         and len(call) < 120
     )
