@@ -351,6 +351,6 @@ study = CaseStudy(
     scales={
         "tiny": {"anew": False, "runs": 60, "twins": 2, "shuffles": 9, "longest": 5, "steps": 50},
         "quick": {"anew": False, "runs": 1000, "twins": 19, "shuffles": 99, "longest": 8, "steps": 500},
-        "full": {"anew": True, "runs": 1000, "twins": 19, "shuffles": 999, "longest": 10, "steps": 2000},
+        "full": {"anew": True, "runs": 1000, "twins": 19, "shuffles": 199, "longest": 10, "steps": 2000},
     },
 )  # fmt: skip

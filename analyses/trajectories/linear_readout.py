@@ -263,9 +263,12 @@ class _Solver:
         self.parts, self.mean = parts, parts.weight @ states
         size = np.sqrt(parts.weight @ (states - self.mean) ** 2)
         self.size = np.where(size > KEPT * np.abs(self.mean), size, np.inf)  # a unit that never moves reads nothing
-        self.x = np.column_stack([(states - self.mean) / self.size, np.ones(len(states))])
+        x = np.column_stack([(states - self.mean) / self.size, np.ones(len(states))])
+        self.rows = [np.flatnonzero(parts.fold == k) for k in range(parts.folds)]
+        self.x = [x[rows] for rows in self.rows]
+        self.weighted = [part.T * parts.weight[rows] for part, rows in zip(self.x, self.rows, strict=True)]
         self.penalty = ridge * np.diag(np.append(np.ones(len(size)), 0.0))
-        grams = self._sums(self.x)
+        grams = self._sums(x)
         self.all, *self.inverse = (
             np.linalg.pinv(gram + self.penalty, rcond=KEPT, hermitian=True)
             for gram in (grams.sum(0), *(grams.sum(0) - gram for gram in grams))
@@ -274,9 +277,8 @@ class _Solver:
     def held_out(self, y: np.ndarray) -> np.ndarray:
         """Readings of each fold by the fit to the others."""
         products, read = self._sums(y), np.empty(y.shape)
-        for k, inverse in enumerate(self.inverse):
-            here = self.parts.fold == k
-            read[here] = self.x[here] @ (inverse @ (products.sum(0) - products[k]))
+        for rows, x, inverse, own in zip(self.rows, self.x, self.inverse, products, strict=True):
+            read[rows] = x @ (inverse @ (products.sum(0) - own))
         return read
 
     def whole(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -293,5 +295,4 @@ class _Solver:
 
     def _sums(self, y: np.ndarray) -> np.ndarray:
         """(folds, dim + 1, columns): the weighted products of states and columns in each fold."""
-        found = [self.parts.fold == k for k in range(self.parts.folds)]
-        return np.stack([(self.x[here] * self.parts.weight[here, None]).T @ y[here] for here in found])
+        return np.stack([weighted @ y[rows] for weighted, rows in zip(self.weighted, self.rows, strict=True)])
