@@ -49,6 +49,7 @@ from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixe
 from analyses.symbols.forbidden_words import forbidden_words as forbidden_words
 from analyses.symbols.graph_comparison import compare_graphs as compare_graphs
 from analyses.symbols.markov_order import markov_order as markov_order
+from analyses.symbols.prediction_excess import prediction_excess as prediction_excess
 from analyses.symbols.region_table import region_table as region_table
 from analyses.symbols.regions import regions as regions
 from analyses.symbols.subshift import subshift_entropy as subshift_entropy
@@ -56,10 +57,12 @@ from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
 from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
+from analyses.trajectories.box_dimensions import box_dimensions as box_dimensions
 from analyses.trajectories.divergence_time import divergence_times as divergence_times
 from analyses.trajectories.havok import havok as havok
 from analyses.trajectories.intrinsic_dimension import intrinsic_dimension as intrinsic_dimension
 from analyses.trajectories.koopman import koopman_spectrum as koopman_spectrum
+from analyses.trajectories.linear_readout import linear_readout as linear_readout
 from analyses.trajectories.piecewise_dmd import piecewise_dmd as piecewise_dmd
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
@@ -68,6 +71,7 @@ from analyses.trajectories.residual_stream import residual_stream as residual_st
 from analyses.trajectories.rotation import rotations as rotations
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from analyses.trajectories.token_mixing import token_mixing as token_mixing
+from analyses.trajectories.token_operators import token_operators as token_operators
 from analyses.weights.neuron_multifractal import neuron_multifractal as neuron_multifractal
 from analyses.weights.token_flow import token_flow as token_flow
 from analyses.weights.token_regime import token_regime as token_regime

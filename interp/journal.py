@@ -140,6 +140,8 @@ def _spelled(value: Any) -> str:
             return f"<{type(value).__name__} {hashlib.sha256(json.dumps(value.to_dict()).encode()).hexdigest()[:8]}>"
         case list() | tuple():
             return f"[{', '.join(map(_spelled, value))}]" if len(value) <= 8 else _many(value)
+        case Mapping():
+            return f"{{{', '.join(f'{key}: {_spelled(entry)}' for key, entry in value.items())}}}"
     return repr(value)
 
 

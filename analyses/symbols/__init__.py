@@ -8,6 +8,7 @@ exact_fixed_points     every fixed point of a piecewise-linear map, and a proof 
 forbidden_words        words that never occur although their parts do, tested against chance
 graph_comparison       two symbolic graphs: edges, renamings, total variation beside its null
 markov_order           how far back the next symbol depends on the past, against exact shuffles
+prediction_excess      how far a predictor's loss is above the smallest possible one
 region_table           what each linear region does: share of time, fixed point, eigenvalues
 regions                the linear regions visited: occupancy, coverage, dwell times, jumps
 subshift               topological entropy of a graph that is exactly the grammar

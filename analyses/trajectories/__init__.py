@@ -1,11 +1,13 @@
 """Analyses that take a Trajectory.
 
-=======================  ================================================================================
+=======================  =================================================================================================
 bounds                   whether proved bounds hold, and how much of the room is used
+box_dimensions           how many dimensions a cloud of states fills: boxes, information, correlation
 divergence_time          how long continuations stay the same after a token is swapped
 havok                    delay coordinates as a linear system, and the forcing of its last one
 intrinsic_dimension      how many coordinates the cloud of states needs at each step
 koopman                  eigenvalues of the map as a linear operator, each verified or marked as spurious
+linear_readout           whether a known quantity is written in the states, held out, beside networks that learned nothing
 piecewise_dmd            the error of one linear map for each piece of time
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth
@@ -15,5 +17,6 @@ rotation                 how often its units turn in their phase plane, beside t
 state_space_divergence   the divergence D_stsp of the states that two recordings visit
 stream_geometry          the portrait: principal components, speed, participation ratio
 token_mixing             how far back a sequence layer looks, and whether its mixing matrix is the layer
-=======================  ================================================================================
+token_operators          whether each token acts by one linear map, as on the beliefs of a hidden Markov process
+=======================  =================================================================================================
 """

@@ -9,6 +9,7 @@ from analyses.maps.index import index_sum
 from analyses.maps.lyapunov import lyapunov_spectrum
 from analyses.result import Outcome
 from hooks.errors import InputError
+from hooks.trajectory import Trajectory
 from interp.journal import Journal, recorded
 from tests.known import linear, rolled_tanh
 
@@ -85,3 +86,14 @@ def test_the_recorded_call_tells_arrays_apart_by_content():
     one, other = (recorded(index_sum, (linear([[0.5]]), np.full((8, 1), value)), {}) for value in (0.0, 1.0))
     assert one != other and "<8x1 " in one
     assert recorded(index_sum, (), {"watch": print, "generator": torch.Generator(), "times": 2}).endswith("(times=2)")
+
+
+def test_a_call_spells_mappings_and_long_lists_of_recordings_briefly():
+    runs = [Trajectory(np.full((5, 2, 3), float(k))) for k in range(9)]
+    call = recorded(index_sum, (runs,), {"controls": {"zeros": np.zeros(9)}})
+    assert (
+        call.startswith("analyses.maps.index.index_sum(<9 Trajectory ")
+        and "controls={zeros: <9 " in call
+        and len(call) < 120
+    )
+    assert call != recorded(index_sum, (runs[::-1],), {"controls": {"zeros": np.zeros(9)}})
