@@ -54,6 +54,13 @@ def kept_fit(name: str) -> AlmostLinearFit:
     )
 
 
+def is_of(fit: AlmostLinearFit, shown: np.ndarray) -> bool:
+    """Whether a standardised fit is of this recording (steps, outputs), by its mean and deviation."""
+    return shown.shape[1] == len(fit.shift) and bool(
+        np.allclose(shown.mean(axis=0), fit.shift, atol=1e-6) and np.allclose(shown.std(axis=0), fit.scale, atol=1e-6)
+    )
+
+
 def free_runs(fit: AlmostLinearFit, run: int, *, orbits: int, steps: int, burn_in: int) -> Trajectory:
     """Orbits (orbits, steps, dim) of one model from states about the recording's mean; those that overflow are left out."""
     generator = torch.Generator().manual_seed(0)
@@ -71,6 +78,17 @@ def said(fit: AlmostLinearFit, orbits: Trajectory) -> Trajectory:
 def in_units(fit: AlmostLinearFit, recorded: np.ndarray) -> Trajectory:
     """A recording (runs, steps, outputs) as the models see it."""
     return Trajectory((recorded - fit.shift) / fit.scale)
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What a study of a recording examines."""
+
+    recorded: np.ndarray  # (steps, outputs); no step when none is at hand
+    updates: int  # of a training; 0 for the shipped models
+    runs: int
+    steps: int  # of an orbit
+    note: str  # what titles end with when claims are not judged
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,6 @@ stand-in, slow rhythms mixed into 20 channels. No stages of the task come with t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from analyses.surrogates import phase_randomised
@@ -23,7 +21,7 @@ from analyses.symbols.almost_linear_fit import AlmostLinearFit, TeacherForcing, 
 from analyses.symbols.region_table import RegionTable
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance
 from analyses.trajectories.state_space_divergence import Mixture, state_space_divergence
-from case_studies._fits import account, free_runs, in_units, kept_fit, said
+from case_studies._fits import Recorded, account, free_runs, in_units, is_of, kept_fit, said
 from case_studies._recordings import recording
 from case_studies._study import CaseStudy, number_of
 from hooks.errors import InputError
@@ -38,32 +36,23 @@ TRAINING, COPY = "training", "training on the phase-randomised copy"
 SOURCE = "fmri.npy of github.com/DurstewitzLab/ALRNN-DSR, or a recording of openneuro.org"
 
 
-@dataclass(frozen=True, eq=False)
-class Specimen:
-    recorded: np.ndarray  # (steps, channels); no step when none is at hand
-    updates: int  # of a training; 0 for the shipped models
-    runs: int
-    steps: int
-    note: str  # what titles end with when claims are not judged
-
-
-def prepare(*, data: str, updates: int, runs: int, steps: int, judged: bool) -> Specimen:
+def prepare(*, data: str, updates: int, runs: int, steps: int, judged: bool) -> Recorded:
     """The recording at ``data``; a stand-in at scales that train without judging; nothing for the shipped models."""
     if not data and judged and updates:
         raise InputError(f"this scale trains on a recording: give one as --data, such as {SOURCE}")
     if not data and judged:
-        return Specimen(np.zeros((0, CHANNELS)), 0, runs, steps, "")
+        return Recorded(np.zeros((0, CHANNELS)), 0, runs, steps, "")
     if not data:
-        return Specimen(stand_in(360), updates, runs, steps, ", stand-in")
+        return Recorded(stand_in(360), updates, runs, steps, ", stand-in")
     recorded = recording(data)
     if recorded.shape[1] < 2 or len(recorded) <= 2 * LENGTH:
         raise InputError(
             f"several channels of more than {2 * LENGTH} steps are needed, but {recorded.shape[0]} steps of "
             f"{recorded.shape[1]} came"
         )
-    if updates or _shipped_for(recorded):
-        return Specimen(recorded, updates, runs, steps, "" if judged else ", too short to judge")
-    return Specimen(recorded, 2000, 2, steps, ", too short to judge")
+    if updates or is_of(kept_fit("fmri_almost_linear"), recorded):
+        return Recorded(recorded, updates, runs, steps, "" if judged else ", too short to judge")
+    return Recorded(recorded, 2000, 2, steps, ", too short to judge")
 
 
 def stand_in(steps: int) -> np.ndarray:
@@ -85,7 +74,7 @@ def fit(
     )  # fmt: skip
 
 
-def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
+def examine(journal: Journal, specimen: Recorded) -> tuple[str, ...]:
     """The models' regions, exponents and codes, beside those of the models of the copy."""
     note, recorded = specimen.note, specimen.recorded
     if specimen.updates:
@@ -128,16 +117,6 @@ def _weights_beside(made: AlmostLinearFit, run: int, recorded: np.ndarray) -> st
     return (
         f"Over {len(pairs[0])} pairs of channels, rows of W correlate as the recordings do with r = {observed:.2g}, channels "
         f"exchanged at random: p = {p:.2g} (the paper: about 0.76, of weights whose definition was not accessible)."
-    )
-
-
-def _shipped_for(recorded: np.ndarray) -> bool:
-    """Whether the shipped models are of this recording, by its mean and deviation."""
-    kept = kept_fit("fmri_almost_linear")
-    return (
-        recorded.shape[1] == len(kept.shift)
-        and np.allclose(recorded.mean(axis=0), kept.shift, atol=1e-6)
-        and np.allclose(recorded.std(axis=0), kept.scale, atol=1e-6)
     )
 
 

@@ -13,7 +13,6 @@ which then judges no claim, by the whole recipe at "full". "tiny" trains for a m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,7 +24,7 @@ from analyses.symbols.region_table import RegionTable
 from analyses.symbols.regions import Regions, regions
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance
 from analyses.trajectories.state_space_divergence import Bins, state_space_divergence
-from case_studies._fits import Account, account, free_runs, in_units, kept_fit, said
+from case_studies._fits import Account, Recorded, account, free_runs, in_units, is_of, kept_fit, said
 from case_studies._recordings import delayed, memory, recording
 from case_studies._study import CaseStudy, number_of
 from hooks.errors import InputError
@@ -35,10 +34,7 @@ from interp.journal import Journal
 
 LATENT, RELU, DIMS = 100, 2, 5
 BEAT = 68  # steps of a beat in the authors' recording
-BEFORE, AFTER = (
-    9,
-    4,
-)  # steps about an R peak of the first coordinate: from the Q wave in the earliest to the S wave in the last
+BEFORE, AFTER = 9, 4  # steps about an R peak: from the Q wave in the earliest coordinate to the S wave in the first
 HELD_OUT = 0.25  # of a recording: its end
 DIVERGENT = 1.1  # leading modulus of a strongly divergent region: errors double within 7 steps, a tenth of a beat
 ORBITS = 4
@@ -47,27 +43,18 @@ QRS, ANYWHERE = "regions in the QRS complex", "regions in windows anywhere"
 SOURCE = "ECG.npy of github.com/DurstewitzLab/ALRNN-DSR, or a recording of physionet.org"
 
 
-@dataclass(frozen=True, eq=False)
-class Specimen:
-    recorded: np.ndarray  # (steps, coordinates); no step when none is at hand
-    updates: int  # of a training; 0 for the shipped models
-    runs: int
-    steps: int
-    note: str  # what titles end with when claims are not judged
-
-
-def prepare(*, data: str, updates: int, runs: int, steps: int, judged: bool) -> Specimen:
+def prepare(*, data: str, updates: int, runs: int, steps: int, judged: bool) -> Recorded:
     """The recording at ``data``, embedded; a stand-in at scales that train without judging; nothing for the shipped models."""
     if not data and judged and updates:
         raise InputError(f"this scale trains on a recording: give one as --data, such as {SOURCE}")
     if not data and judged:
-        return Specimen(np.zeros((0, DIMS)), 0, runs, steps, "")
+        return Recorded(np.zeros((0, DIMS)), 0, runs, steps, "")
     if not data:
-        return Specimen(delayed(stand_in(3000), dims=DIMS, lag=2), updates, runs, steps, ", stand-in")
+        return Recorded(delayed(stand_in(3000), dims=DIMS, lag=2), updates, runs, steps, ", stand-in")
     recorded = embedded(recording(data))
-    if updates or _shipped_for(recorded):
-        return Specimen(recorded, updates, runs, steps, "" if judged else ", too short to judge")
-    return Specimen(recorded, 4000, 2, steps, ", too short to judge")
+    if updates or is_of(kept_fit("heartbeat_almost_linear"), shown(recorded)):
+        return Recorded(recorded, updates, runs, steps, "" if judged else ", too short to judge")
+    return Recorded(recorded, 4000, 2, steps, ", too short to judge")
 
 
 def embedded(values: np.ndarray) -> np.ndarray:
@@ -93,20 +80,24 @@ def stand_in(steps: int) -> np.ndarray:
     return sum(height * np.exp(-((phase - at) ** 2) / (2 * width**2)) for at, height, width in waves)
 
 
+def shown(recorded: np.ndarray) -> np.ndarray:
+    """All but the end of a recording, which models are judged by."""
+    return recorded[: int(len(recorded) * (1 - HELD_OUT))]
+
+
 def fit(
     recorded: np.ndarray, *, runs: int, updates: int, surrogate: bool = False, watch: Watch = quiet
 ) -> AlmostLinearFit:
-    """Models of all but the end of a recording, or of a phase-randomised copy; 60 000 updates and 3 runs, 1, are shipped."""
-    shown = recorded[: int(len(recorded) * (1 - HELD_OUT))]
-    shown = phase_randomised(shown[None])[0] if surrogate else shown
+    """Models of what is shown of a recording, or of a phase-randomised copy; shipped: 60 000 updates, 3 runs, 1 of the copy."""
+    series = phase_randomised(shown(recorded)[None])[0] if surrogate else shown(recorded)
     recipe = TeacherForcing(steps=updates, every=10, length=50, learning_rates=(2e-3, 1e-5), noise=0.01)
     every = min(2500, updates)
     return fit_almost_linear(
-        shown, LATENT, RELU, runs=runs, recipe=recipe, standardise=True, select_every=every, orbit=len(shown), watch=watch
+        series, LATENT, RELU, runs=runs, recipe=recipe, standardise=True, select_every=every, orbit=len(series), watch=watch
     )  # fmt: skip
 
 
-def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
+def examine(journal: Journal, specimen: Recorded) -> tuple[str, ...]:
     """The models' regions, exponents and codes, what the best does in the QRS complex, and the same of the copy's model."""
     note, recorded = specimen.note, specimen.recorded
     if specimen.updates:
@@ -155,7 +146,7 @@ def _beats(journal: Journal, made: AlmostLinearFit, found: Account, note: str) -
 
 def _judged(journal: Journal, made: AlmostLinearFit, run: int, recorded: np.ndarray, note: str) -> str:
     """Distances from the end of the recording, which was held out, beside those of stretches of its beginning."""
-    held = int(len(recorded) * (1 - HELD_OUT))
+    held = len(shown(recorded))
     steps = len(recorded) - held
     parts = held // steps
     true = in_units(made, recorded[None, held:])
@@ -169,17 +160,6 @@ def _judged(journal: Journal, made: AlmostLinearFit, run: int, recorded: np.ndar
 def _peaks(series: np.ndarray) -> np.ndarray:
     """R peaks: they stand out by half of the range."""
     return find_peaks(series, prominence=np.ptp(series) / 2)[0]
-
-
-def _shipped_for(recorded: np.ndarray) -> bool:
-    """Whether the shipped models are of this recording, by its mean and deviation."""
-    kept = kept_fit("heartbeat_almost_linear")
-    shown = recorded[: int(len(recorded) * (1 - HELD_OUT))]
-    return (
-        recorded.shape[1] == len(kept.shift)
-        and np.allclose(shown.mean(axis=0), kept.shift, atol=1e-6)
-        and np.allclose(shown.std(axis=0), kept.scale, atol=1e-6)
-    )
 
 
 def _growth(table: RegionTable) -> np.ndarray:
