@@ -80,6 +80,19 @@ def in_units(fit: AlmostLinearFit, recorded: np.ndarray) -> Trajectory:
     return Trajectory((recorded - fit.shift) / fit.scale)
 
 
+def largest(spectrum: LyapunovSpectrum) -> tuple[float, float]:
+    """The largest exponent of the attractor where most starts end, with its standard error; NaN when all leave every bound."""
+    if not len(spectrum.exponents):
+        return float("nan"), float("nan")
+    return float(spectrum.exponents[0, 0]), float(spectrum.standard_errors[0, 0])
+
+
+def chaotic(spectrum: LyapunovSpectrum) -> bool:
+    """Whether the largest exponent is above 0 by three standard errors."""
+    rate, error = largest(spectrum)
+    return rate > 3 * error
+
+
 @dataclass(frozen=True, eq=False)
 class Recorded:
     """What a study of a recording examines."""
@@ -134,11 +147,9 @@ def account(
     rate = journal.note(f"entropy of the jumps{of_best}", entropy_rate, jumps)
     memory = journal.note(f"Markov order of the jumps{of_best}", markov_order, jumps)
     absent = journal.note(f"forbidden words of the jumps{of_best}", forbidden_words, jumps)
-    growth = ", ".join(
-        f"{one.exponents[0, 0]:+.3g} ± {one.standard_errors[0, 0]:.1g}" for one in spectra if len(one.exponents)
-    )
+    growth = ", ".join("{:+.3g} ± {:.1g}".format(*largest(one)) for one in spectra)
     sentences = (
-        f"Largest exponents per step, best {name} first: {growth}.",
+        f"Largest exponents per step, best {name} first (nan: unbounded): {growth}.",
         f"The best: {graph.summary()}; {table.summary()}.",
         f"Its code of jumps: {rate.summary()}; {memory.summary()}; {absent.summary()}.",
     )

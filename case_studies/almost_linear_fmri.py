@@ -21,7 +21,7 @@ from analyses.symbols.almost_linear_fit import AlmostLinearFit, TeacherForcing, 
 from analyses.symbols.region_table import RegionTable
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance
 from analyses.trajectories.state_space_divergence import Mixture, state_space_divergence
-from case_studies._fits import Recorded, account, free_runs, in_units, is_of, kept_fit, said
+from case_studies._fits import Recorded, account, chaotic, free_runs, in_units, is_of, kept_fit, said
 from case_studies._recordings import recording
 from case_studies._study import CaseStudy, number_of
 from hooks.errors import InputError
@@ -150,7 +150,7 @@ study = CaseStudy(
               number_of(TABLE, _saddle_spiral)),
         Claim("best run: largest exponent above 0 by three standard errors (1: yes)", 1,
               "the paper sets the code's entropy beside a positive exponent", 0, YES,
-              number_of(EXPONENTS, lambda one: one.exponents[0, 0] > 3 * one.standard_errors[0, 0])),
+              number_of(EXPONENTS, chaotic)),
         Claim("best model of the copy: both a virtual stable point and a saddle spiral (1: yes)", 0,
               "a mark of the task is absent from noise of the same spectra", 0, YES,
               number_of("what the regions do, copy 1", lambda table: _virtual_sink(table) and _saddle_spiral(table))),

@@ -24,7 +24,7 @@ from analyses.symbols.region_table import RegionTable
 from analyses.symbols.regions import Regions, regions
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance
 from analyses.trajectories.state_space_divergence import Bins, state_space_divergence
-from case_studies._fits import Account, Recorded, account, free_runs, in_units, is_of, kept_fit, said
+from case_studies._fits import Account, Recorded, account, chaotic, free_runs, in_units, is_of, kept_fit, said
 from case_studies._recordings import delayed, memory, recording
 from case_studies._study import CaseStudy, number_of
 from hooks.errors import InputError
@@ -207,7 +207,7 @@ study = CaseStudy(
               "one beat in twenty may be missed as a peak", _at_q),
         Claim("best run: largest exponent above 0 by three standard errors (1: yes)", 1,
               "the paper sets the code's entropy beside a positive exponent", 0, "yes or no",
-              number_of("exponents, run 1, per step", lambda one: one.exponents[0, 0] > 3 * one.standard_errors[0, 0])),
+              number_of("exponents, run 1, per step", chaotic)),
     ),
     scales={
         "tiny": {"data": "", "updates": 100, "runs": 2, "steps": 1000, "judged": False},
