@@ -157,7 +157,7 @@ study = CaseStudy(
     ),
     scales={
         "tiny": {"data": "", "updates": 100, "runs": 2, "steps": 1000, "judged": False},
-        "quick": {"data": "", "updates": 0, "runs": 5, "steps": 10_000, "judged": True},
+        "quick": {"data": "", "updates": 0, "runs": 5, "steps": 5000, "judged": True},
         "full": {"data": "", "updates": 100_000, "runs": 10, "steps": 30_000, "judged": True},
     },
 )  # fmt: skip

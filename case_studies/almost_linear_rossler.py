@@ -199,7 +199,7 @@ study = CaseStudy(
     ),
     scales={
         "tiny": {"trained": False, "relu": (), "runs": 0, "steps": 2000, "judged": False},
-        "quick": {"trained": False, "relu": (), "runs": 0, "steps": 20_000, "judged": True},
+        "quick": {"trained": False, "relu": (), "runs": 0, "steps": 10_000, "judged": True},
         "full": {"trained": True, "relu": (0, 1, 2, 3), "runs": 10, "steps": 50_000, "judged": True},
     },
 )  # fmt: skip
