@@ -112,14 +112,14 @@ class Account:
     orbits: tuple[Trajectory, ...]
     codes: tuple[Regions, ...]
     spectra: tuple[LyapunovSpectrum, ...]
-    table: RegionTable | None
+    tables: tuple[RegionTable, ...]
     sentences: tuple[str, ...]
 
 
 def account(
     journal: Journal, fit: AlmostLinearFit, *, orbits: int, steps: int, note: str, name: str = "run"
 ) -> Account:
-    """Regions and exponents of every model, and of the best one its graph, fixed points and code of jumps.
+    """Regions, what they do and exponents of every model; of the best one also its graph, fixed points and code of jumps.
 
     Titles begin with what they hold and end with ``name``, the rank and ``note``.
     """
@@ -127,10 +127,11 @@ def account(
     free = {run: free_runs(fit, run, orbits=orbits, steps=steps, burn_in=1000) for run in ranked}
     order = tuple(run for run in ranked if len(free[run].states))
     own = tuple(free[run] for run in order)
-    codes, spectra = [], []
+    codes, tables, spectra = [], [], []
     for rank, (run, orbit) in enumerate(zip(order, own, strict=True), 1):
         network = fit.model(run)
         codes.append(journal.note(f"regions, {name} {rank}{note}", regions, orbit, network=network))
+        tables.append(journal.note(f"what the regions do, {name} {rank}{note}", region_table, network, orbit))
         spectra.append(
             journal.note(
                 f"exponents, {name} {rank}, per step{note}",
@@ -138,11 +139,10 @@ def account(
             )
         )  # fmt: skip
     if not order:
-        return Account(order, own, (), (), None, (f"0 of {len(ranked)} models run freely without overflowing.",))
+        return Account(order, own, (), (), (), (f"0 of {len(ranked)} models run freely without overflowing.",))
     best, of_best = fit.model(order[0]), f", {name} 1{note}"
     graph = journal.note(f"graph{of_best}", symbolic_graph, codes[0])
     points = journal.note(f"every fixed point{of_best}", exact_fixed_points, best)
-    table = journal.note(f"what the regions do{of_best}", region_table, best, own[0], fixed_points=points)
     jumps = codes[0].jump_coded()
     rate = journal.note(f"entropy of the jumps{of_best}", entropy_rate, jumps)
     memory = journal.note(f"Markov order of the jumps{of_best}", markov_order, jumps)
@@ -150,10 +150,10 @@ def account(
     growth = ", ".join("{:+.3g} ± {:.1g}".format(*largest(one)) for one in spectra)
     sentences = (
         f"Largest exponents per step, best {name} first (nan: unbounded): {growth}.",
-        f"The best: {graph.summary()}; {table.summary()}.",
+        f"The best: {graph.summary()}; {tables[0].summary()}; in all it has {points.summary()}.",
         f"Its code of jumps: {rate.summary()}; {memory.summary()}; {absent.summary()}.",
     )
     if len(codes) > 1:
         alike = journal.note(f"graphs, {name} 1 and {name} 2{note}", compare_graphs, *codes[:2], match="ranks")
         sentences += (f"Beside the second best: {alike.summary()}.",)
-    return Account(order, own, tuple(codes), tuple(spectra), table, sentences)
+    return Account(order, own, tuple(codes), tuple(spectra), tuple(tables), sentences)

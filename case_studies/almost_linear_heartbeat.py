@@ -123,9 +123,9 @@ def examine(journal: Journal, specimen: Recorded) -> tuple[str, ...]:
         f"{'' if beating else ': it has not learnt to beat, and its regions say nothing of a heart'}.",
         *found.sentences,
     ]
-    if found.table is not None and beats.visits.sum():
-        sentences.append(_complexes(journal, code, marks, found.table, note))
-    if len(recorded) and found.table is not None:
+    if found.tables and beats.visits.sum():
+        sentences.append(_complexes(journal, code, marks, found.tables[0], note))
+    if len(recorded) and found.tables:
         sentences.append(_judged(journal, made, best, recorded, note))
     if specimen.updates:
         copy = journal.note(f"{COPY}{note}", fit, recorded, runs=1, updates=specimen.updates, surrogate=True)
