@@ -47,14 +47,14 @@ class CaseStudy(Generic[S]):
     claims: tuple[Claim, ...]
     scales: Mapping[str, Mapping[str, Any]]
 
-    def run(self, scale: str, folder: Path, *, hub: str | None = None) -> Report:
+    def run(self, scale: str, folder: Path, *, hub: str | None = None, data: Path | None = None) -> Report:
         """Prepare, examine, hold the claims against the results, and write the report.
 
         Raises
         ------
         InputError
-            For a scale that the study does not have, a folder that cannot be written, or a model of a hub where the study
-            takes none.
+            For a scale that the study does not have, a folder that cannot be written, or a model of a hub or a recording where
+            the study takes none.
         """
         if scale not in self.scales:
             raise InputError(f"no scale {scale!r}; there are {', '.join(self.scales)}")
@@ -63,6 +63,10 @@ class CaseStudy(Generic[S]):
             if "hub" not in settings:
                 raise InputError(f"this study takes no model of a hub, so {hub!r} has no use: leave --hub out")
             settings["hub"] = hub
+        if data is not None:
+            if "data" not in settings:
+                raise InputError(f"this study takes no recording, so {str(data)!r} has no use: leave --data out")
+            settings["data"] = str(data)
         writable(folder)
         journal = Journal()
         specimen = self.prepare(**settings)

@@ -188,13 +188,16 @@ def reproduce(
     hub: Annotated[
         str | None, typer.Option(help="A causal language model by hub id or folder, of studies that take one.")
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A recording (.npy, .csv, .tsv, .txt or .edf), of studies that take one.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a case study, claims beside measurements."""
     import importlib
 
     study = importlib.import_module("case_studies").load(name)
-    _finish(study.run(scale, out if out is not None else Path("interp-report") / name, hub=hub), as_json)
+    _finish(study.run(scale, out if out is not None else Path("interp-report") / name, hub=hub, data=data), as_json)
 
 
 @app.command()

@@ -164,7 +164,7 @@ def test_a_failed_check_is_exit_3_and_names_the_first(run, monkeypatch):
     monkeypatch.setattr(
         type(flip_flop_memory.study),
         "run",
-        lambda self, scale, folder, hub: Report("short", (), (row,)).written(folder),
+        lambda self, scale, folder, hub, data: Report("short", (), (row,)).written(folder),
     )
     code, out, err = run("reproduce", "flip_flop_memory", "--out", "there")
     assert code == 3 and out == "there/report.html\n"
