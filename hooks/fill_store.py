@@ -5,8 +5,8 @@ checked, written and committed by a second thread while the network runs on, one
 there yet are computed, from the same batches as in an uninterrupted run, so that the store is the same bit by bit (on one
 machine, with one number of threads) however often the run was killed and into however many shards it was cut.
 
-Costs: the forward passes; memory for three chunks, or two batches where they are larger, at every site; a batch at the border of
-two shards is run by both.
+Costs: the forward passes; memory for three chunks, or two batches where they are larger, at every site; a batch at the border
+of two shards is run by both.
 """
 
 from __future__ import annotations
