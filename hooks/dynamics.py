@@ -162,6 +162,18 @@ class Dynamics:
             push=None if push is None else carried,
         )
 
+    def through(
+        self, encode: Callable[[TensorLike], TensorLike], decode: Callable[[TensorLike], TensorLike]
+    ) -> Dynamics:
+        """The map of codes, z -> encode(step(decode(z))): the network's own only as far as decoding undoes encoding.
+
+        ``hooks.coordinates`` has the conditions, and ``unexplained`` for what is lost. Raises InputError when encode and decode
+        do not fit the states.
+        """
+        from hooks.coordinates import through
+
+        return through(self, encode, decode)
+
 
 def digest(*settings: Any) -> str:
     """A short name for weights and settings: equal bytes, equal name."""

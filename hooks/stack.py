@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from hooks.capture import Place, capture
 from hooks.dynamics import digest
 from hooks.errors import CaptureError, InputError
 from hooks.trajectory import Trajectory
+
+SIDES: tuple[tuple[str, Literal["in", "out"]], ...] = (("pre", "in"), ("post", "out"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +62,12 @@ class Stack:
     @property
     def residual_sites(self) -> Mapping[str, Place]:
         """``blocks.k.resid_pre`` and ``.resid_post``, the two sides of each block."""
-        if is_bridge(self.module):  # the hook points that its own cache reads
-            return {
-                f"blocks.{k}.resid_{which}": (f"{path}.hook_{side}", "out") for k, path, which, side in self._sides()
-            }
-        return {f"blocks.{k}.resid_{which}": (path, side) for k, path, which, side in self._sides()}
+        bridge = is_bridge(self.module)  # whose own cache reads hook points
+        return {
+            f"blocks.{k}.resid_{which}": (f"{path}.hook_{side}", "out") if bridge else (path, side)
+            for k, path in enumerate(self.blocks)
+            for which, side in SIDES
+        }
 
     @cached_property
     def sites(self) -> Mapping[str, Place]:
@@ -72,22 +75,14 @@ class Stack:
 
         Asking for them imports TransformerLens, which takes seconds; ``residual_sites`` does not.
         """
-        inner = inner_sites(self.module, self.blocks)
         order = ("resid_pre", "mixer_out", "attn_out", "resid_mid", "mlp_out", "resid_post")
-        every = {**self.residual_sites, **inner}
+        every = {**self.residual_sites, **inner_sites(self.module, self.blocks)}
         return {
             name: every[name]
             for k in range(len(self.blocks))
             for name in (f"blocks.{k}.{kind}" for kind in order)
             if name in every
         }
-
-    def _sides(self) -> list[tuple[int, str, str, Any]]:
-        return [
-            (k, path, which, side)
-            for k, path in enumerate(self.blocks)
-            for which, side in (("pre", "in"), ("post", "out"))
-        ]
 
     def run(self, inputs: Tensor) -> Any:
         """One forward pass of the body, without its head, gradients or caches, on the model's own device.
@@ -177,24 +172,18 @@ def record_stream(stack: Stack, tokens: Any, *, positions: Any = None, batch: in
     texts = as_texts(tokens)
     kept = [positions_in(len(text), positions) for text in texts]
     names = ["blocks.0.resid_pre", *(f"blocks.{k}.resid_post" for k in range(len(stack.blocks)))]
-    groups: dict[int, list[int]] = defaultdict(list)
-    for index, text in enumerate(texts):
-        groups[len(text)].append(index)
-
     parts: dict[int, np.ndarray] = {}
-    for length, members in groups.items():
-        for start in range(0, len(members), batch):
-            now = members[start : start + batch]
-            shape = (len(now), length, stack.width)
-            keep = partial(_at, positions=kept[now[0]], shape=shape)
-            with capture(stack.module, names, places=stack.residual_sites, keep=keep) as tape:
-                stack.run(torch.stack([texts[index] for index in now]))
-            entered, rounds = tape.calls(names[0]), [tape.calls(name) for name in names[1:]]
-            if len({len(entered), *map(len, rounds)}) > 1:
-                raise CaptureError(f"the blocks of {stack.name} do not run in turn, so they pass no one stream on")
-            passed = [entered[0], *(calls[turn] for turn in range(len(entered)) for calls in rounds)]
-            states = torch.stack(passed, dim=2).double().cpu().numpy()  # (texts, positions, steps, width)
-            parts |= dict(zip(now, states, strict=True))
+    for now, inputs in in_batches(texts, batch):
+        shape = (len(now), inputs.shape[1], stack.width)
+        keep = partial(_at, positions=kept[now[0]], shape=shape)
+        with capture(stack.module, names, places=stack.residual_sites, keep=keep) as tape:
+            stack.run(inputs)
+        entered, rounds = tape.calls(names[0]), [tape.calls(name) for name in names[1:]]
+        if len({len(entered), *map(len, rounds)}) > 1:
+            raise CaptureError(f"the blocks of {stack.name} do not run in turn, so they pass no one stream on")
+        passed = [entered[0], *(calls[turn] for turn in range(len(entered)) for calls in rounds)]
+        states = torch.stack(passed, dim=2).double().cpu().numpy()  # (texts, positions, steps, width)
+        parts |= dict(zip(now, states, strict=True))
 
     states = np.concatenate([parts[index] for index in range(len(texts))])
     runs, steps = states.shape[:2]
@@ -236,6 +225,17 @@ def as_texts(tokens: Any) -> list[Tensor]:
         )
         raise InputError(f"a text is (steps,) whole numbers or (steps, features) vectors, one step at least; {came}")
     return texts
+
+
+def in_batches(texts: Sequence[Tensor], batch: int) -> Iterator[tuple[list[int], Tensor]]:
+    """Numbers of texts of one length, at most ``batch`` of them, and the texts side by side."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, text in enumerate(texts):
+        groups[len(text)].append(index)
+    for members in groups.values():
+        for start in range(0, len(members), batch):
+            now = members[start : start + batch]
+            yield now, torch.stack([texts[index] for index in now])
 
 
 def positions_in(length: int, positions: Any) -> np.ndarray:

@@ -28,6 +28,11 @@ def _made(name: str) -> nn.Module:
             hf.Mamba2ForCausalLM,
             lambda: hf.Mamba2Config(**shape, state_size=4, num_heads=4, head_dim=16, n_groups=1, chunk_size=4),
         ),
+        "bloom": (hf.BloomForCausalLM, lambda: hf.BloomConfig(**shape, n_head=4)),
+        "opt": (
+            hf.OPTForCausalLM,
+            lambda: hf.OPTConfig(**shape, **heads, ffn_dim=64, word_embed_proj_dim=WIDTH, max_position_embeddings=32),
+        ),
         "bert": (hf.BertForMaskedLM, lambda: hf.BertConfig(**shape, **heads, intermediate_size=64)),
     }[name]
     with torch.random.fork_rng(devices=[]):
@@ -41,6 +46,7 @@ def tiny(name: str) -> nn.Module:
 
 
 NAMES = ("gpt2", "llama", "neox", "mamba", "mamba2", "bert")
+ODD = ("bloom", "opt")  # masks laid out for the batch; an MLP on all texts in one line
 
 
 def tokens(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -60,6 +60,25 @@ def test_captured_states_replay_under_the_family_map(make):
     assert check_replay(recurrent(module), trajectory, tolerance=1e-6) < 1e-6
 
 
+def test_places_name_either_side_of_a_submodule_and_keep_says_how_much_of_it():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh())
+    before, x = snapshot(model), some(5, 3)
+    places = {"entering": ("0", "in"), "between": ("1", "in"), "said": ("1", "out")}
+    with capture(model, "*", places=places) as tape:
+        after = model(x)
+    assert torch.equal(tape["entering"], x) and torch.equal(tape["said"], after) and tape["said"] is not after
+    assert torch.equal(tape["between"].tanh(), after)
+    with capture(model, ["said"], places=places, keep=lambda values: values[:2].half()) as tape:
+        model(x)
+    assert tape.keys() == ("said",) and tape["said"].shape == (2, 4) and tape["said"].dtype == torch.float16
+    with (
+        pytest.raises(CaptureError, match="no site '0'; the nearest: 'entering', 'between', 'said'"),
+        capture(model, "0", places=places),
+    ):
+        pass
+    assert_unchanged(model, before)
+
+
 def test_gates_of_a_gru_are_those_of_its_cell_stepped_by_hand():
     module = made(lambda: nn.GRU(3, 5, batch_first=True)).double()
     inputs = inputs_for(module).double()

@@ -12,7 +12,8 @@ from hooks.errors import ContractError, InputError
 from hooks.families.residual import residual
 from hooks.stack import record_stream, stack_of
 from hooks.tangent import jacobian, push
-from tests.tiny import BLOCKS, NAMES, WIDTH, tiny, tokens
+from tests.hooks.test_stack import bridged
+from tests.tiny import BLOCKS, NAMES, ODD, WIDTH, tiny, tokens
 
 TEXT = tokens(1, 7)
 
@@ -45,7 +46,7 @@ def injected(stack, states, layer, where):
     return left[0][:, where].reshape(states.shape)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *ODD])
 @pytest.mark.parametrize("positions", [4, None])
 def test_a_step_is_what_the_full_pass_does_to_a_state_put_into_it(name, positions):
     stack = stack_of(tiny(name))
@@ -71,6 +72,13 @@ def test_the_contract_holds_and_forward_mode_carries_what_the_jacobian_does(name
     expected = jacobian(dynamics, states, 1) @ tangents
     # float32 sums of a few hundred terms of size 1
     torch.testing.assert_close(carried, expected, atol=1e-5 * float(expected.detach().abs().max()), rtol=0)
+
+
+def test_a_bridge_is_stepped_as_the_model_in_it():
+    model, states = tiny("llama"), some(3, WIDTH)
+    here, there = residual(model, TEXT, positions=4), residual(bridged(model), TEXT, positions=4)
+    for layer in range(BLOCKS):
+        torch.testing.assert_close(there(states, layer), here(states, layer), atol=1e-6, rtol=0)
 
 
 def test_each_state_has_its_own_layer_and_a_rollout_is_the_stream():
