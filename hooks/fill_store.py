@@ -5,8 +5,8 @@ checked, written and committed by a second thread while the network runs on, one
 there yet are computed, from the same batches as in an uninterrupted run, so that the store is the same bit by bit (on one
 machine, with one number of threads) however often the run was killed and into however many shards it was cut.
 
-Costs: the forward passes; memory for three chunks, or two batches where they are larger, at every site; a batch at the border of
-two shards is run by both.
+Costs: the forward passes; memory for three chunks, or two batches where they are larger, at every site; a batch at the border
+of two shards is run by both.
 """
 
 from __future__ import annotations
@@ -188,20 +188,29 @@ def _filled(store: ActivationStore, stack: Stack, rows: list[np.ndarray], missin
     """Commits the missing chunks in order; the network and the disk work at the same time."""
     layout, places, wanted = store.layout, _places(stack, store.sites), set(missing)
     started: dict[int, Buffers] = {}
-    waiting: deque[Future[Committed]] = deque()
+    spare: list[Buffers] = []  # of chunks that are written; fresh memory for each would cost more than writing it
+    waiting: deque[Future[tuple[Committed, Buffers]]] = deque()
+
+    def done() -> Committed:
+        chunk, buffers = waiting.popleft().result()
+        spare.append(buffers)
+        return chunk
+
     with ThreadPoolExecutor(1) as writer:  # its end waits for chunks that are full, also after an interruption
         for batch in layout.batches:
             chunks = [c for c in range(batch.first // layout.rows, -(-batch.last // layout.rows)) if c in wanted]
             if not chunks:
                 continue
-            started |= {chunk: _buffers(store, chunk) for chunk in chunks if chunk not in started}
+            for chunk in chunks:
+                if chunk not in started:
+                    started[chunk] = spare.pop() if spare else _buffers(store)
             _run(stack, places, _tokens(rows, batch), partial(_placed, store, batch, started))
             full = [chunk for chunk in chunks if layout.chunk(chunk)[1] <= batch.last]
             waiting.extend(writer.submit(_written, store, chunk, started.pop(chunk)) for chunk in full)
             while len(waiting) > max(1, len(full)):  # while the next batch runs, the disk is behind by one
-                yield waiting.popleft().result()
+                yield done()
         while waiting:
-            yield waiting.popleft().result()
+            yield done()
 
 
 def _run(stack: Stack, places: Mapping[str, Place], tokens: Tensor, take: Callable[[str, Tensor], None]) -> None:
@@ -237,26 +246,28 @@ def _placed(store: ActivationStore, batch: Batch, started: Mapping[int, Buffers]
             buffers[site][begin - first : end - first].copy_(states[begin - batch.first : end - batch.first])
 
 
-def _written(store: ActivationStore, chunk: int, buffers: Buffers) -> Committed:
-    """Commits a full chunk, if all of it is finite."""
-    for site, states in buffers.items():
+def _written(store: ActivationStore, chunk: int, buffers: Buffers) -> tuple[Committed, Buffers]:
+    """Commits a full chunk, if all of it is finite, and hands its buffers back."""
+    first, last = store.layout.chunk(chunk)
+    values = {}
+    for site, buffer in buffers.items():
+        states = buffer[: last - first]
         if not torch.isfinite(torch.stack(states.aminmax())).all():  # NaN passes through; a tenth of asking each number
-            finite = torch.isfinite(states).all(dim=1)
-            row = store.layout.chunk(chunk)[0] + int(finite.int().argmin())
-            text, position = (int(values[row]) for values in store.layout.labels())
+            row = first + int(torch.isfinite(states).all(dim=1).int().argmin())
+            text, position = (int(labels[row]) for labels in store.layout.labels())
             raise CaptureError(
                 f"the state of text {text} at position {position} is not finite at {site} in {store.dtype}, which holds up to "
                 f"{torch.finfo(states.dtype).max:.3g}: capture in float32 or bfloat16, or leave this text out"
             )
-    raw = {site: states.view(torch.uint16) if store.dtype == "bfloat16" else states for site, states in buffers.items()}
-    commit(store.path, store.layout, chunk, {site: states.numpy() for site, states in raw.items()})
-    return Committed(chunk, sum(states.nbytes for states in raw.values()))
+        values[site] = (states.view(torch.uint16) if store.dtype == "bfloat16" else states).numpy()
+    commit(store.path, store.layout, chunk, values)
+    return Committed(chunk, sum(array.nbytes for array in values.values())), buffers
 
 
-def _buffers(store: ActivationStore, chunk: int) -> Buffers:
-    first, last = store.layout.chunk(chunk)
+def _buffers(store: ActivationStore) -> Buffers:
+    """Room for one chunk of every site."""
     kind = getattr(torch, store.dtype)
-    return {site: torch.empty(last - first, width, dtype=kind) for site, width in store.settings["sites"].items()}
+    return {site: torch.empty(store.layout.rows, width, dtype=kind) for site, width in store.settings["sites"].items()}
 
 
 def _places(stack: Stack, names: str | Sequence[str]) -> dict[str, Place]:
