@@ -195,7 +195,7 @@ study = CaseStudy(
               "our expectation: weak random feedback contracts", 0, "at three standard errors", _twins_above),
     ),
     scales={
-        "tiny": {"twins": 1, "texts": 2, "length": 240, "starts": 1, "steps": 6, "temperatures": (WARM,)},
+        "tiny": {"twins": 1, "texts": 2, "length": 120, "starts": 1, "steps": 6, "temperatures": (WARM,)},
         "quick": {"twins": 2, "texts": 8, "length": 1024, "starts": 4, "steps": 300, "temperatures": (1.0, WARM)},
         "full": {"twins": 19, "texts": 32, "length": 4096, "starts": 8, "steps": 2000, "temperatures": (1.0, WARM, 0.2)},
     },

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from analyses.result import Check, Result, axes_or_new
+from analyses.result import Check, Result, axes_or_new, counted
 from hooks.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class TokenMixing(Result):
         if not self.rows:
             return f"{text}; 0 rows have any weight"
         reach = (
-            f"within {self.half_lag:.0f} tokens"
+            f"within {counted(int(self.half_lag), 'token')}"
             if np.isfinite(self.half_lag)
             else f"more than {len(self.shares) - 1} back"
         )

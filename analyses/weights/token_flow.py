@@ -37,6 +37,7 @@ VANISH, GROW, PASS = "vanish", "still grow", "pass the bound"
 REST, UNFINISHED = "rest off zero", "ran out of steps"
 DIVERGE = "diverge"  # predicted: grow or pass
 RESTS = 0.01  # change of ln |x| over the last tenfold of time: -1.15 as t^(-1/2), 0.18 as ln t at 1e6
+STILL = 1e-6  # that change in a run that ran out of steps, as many do where they have come to rest
 STEPS = 3000  # of the solver, a run: most take 200; far out softplus is a kink, along which tokens slide in tiny steps
 KEPT = 64  # times of the curves
 LAW = 0.01  # of the limit 1, from a time of 1e5 on: the next term is of order S_step x, 1e-3 there
@@ -193,11 +194,13 @@ class Run:
 
     @property
     def fate(self) -> str:
-        if self.passed or self.stuck:
-            return PASS if self.passed else UNFINISHED
+        if self.passed:
+            return PASS
         before = np.interp(np.log1p(self.times[-1]) - np.log(10), np.log1p(self.times), np.log(self.largest))
         change = np.log(self.largest[-1]) - before
-        return REST if abs(change) < RESTS else GROW if change > 0 else VANISH
+        if abs(change) < (STILL if self.stuck else RESTS):
+            return REST
+        return UNFINISHED if self.stuck else GROW if change > 0 else VANISH
 
     def at(self, times: np.ndarray) -> np.ndarray:
         """The largest |x| at these times, NaN after the end."""

@@ -232,7 +232,8 @@ def diagonal_layer(
         return LinearForm(logs.expand(shape), writes.expand(shape), reads.expand(shape), D.expand(u.shape), u)
 
     name_of = digest(*(torch.view_as_real(part) if rotating else part for part in (A, B, C)), D, step)
-    return StateSpaceLayer(form, len(A), *A.shape, name, rotating, dtype=D.dtype, fingerprint=name_of)
+    channels, width = A.shape
+    return StateSpaceLayer(form, channels, channels, width, name, rotating, dtype=D.dtype, fingerprint=name_of)
 
 
 def gated_layer(

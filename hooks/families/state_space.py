@@ -41,27 +41,32 @@ class Mixer:
         Where it stands in the model.
     layer
         Its recurrence.
-    project
-        Normalised stream (..., hidden) -> what enters the convolution (..., mixed), and what passes it by (..., rest).
     split
-        What in_proj gave -> the same two.
-    kernel, bias
-        Of the causal convolution over tokens: (mixed, taps) and (mixed,).
+        What in_proj gave -> what enters the convolution (..., mixed), and what passes it by (..., rest).
     features
         (convolved (..., mixed), rest) -> features of the recurrence (..., inputs).
     finish
         (y (..., channels), rest) -> the mixer's output (..., hidden).
+    W_in, b_in
+        Of in_proj.
+    kernel, bias
+        Of the causal convolution over tokens: (mixed, taps) and (mixed,).
     """
 
     path: str
     module: nn.Module
     layer: StateSpaceLayer
-    project: Callable[[Tensor], tuple[Tensor, Tensor]]
     split: Callable[[Tensor], tuple[Tensor, Tensor]]
-    kernel: Tensor
-    bias: Tensor
     features: Callable[[Tensor, Tensor], Tensor]
     finish: Callable[[Tensor, Tensor], Tensor]
+    W_in: Tensor
+    b_in: Tensor | None
+    kernel: Tensor
+    bias: Tensor
+
+    def project(self, stream: Tensor) -> tuple[Tensor, Tensor]:
+        """The normalised stream (..., hidden), split."""
+        return self.split(linear(stream, self.W_in, self.b_in))
 
     def convolved(self, mixed: Tensor) -> Tensor:
         """(runs, tokens, mixed), each token with the ones before it, none after."""
@@ -203,11 +208,14 @@ def _first(path: str, module: Any) -> Mixer:
         form, channels, channels, width, f"Mamba layer {path}", fingerprint=digest(A, D, W_x, W_step, step_bias)
     )
     W_out, b_out = _linear(module.out_proj)
-    return Mixer(
-        path, module, layer, *_projection(module, lambda projected: projected.tensor_split([channels], dim=-1)),
-        features=lambda convolved, _: convolved,
-        finish=lambda y, gate: linear(y * silu(gate), W_out, b_out),
-    )  # fmt: skip
+
+    def split(projected: Tensor) -> tuple[Tensor, Tensor]:
+        return projected[..., :channels], projected[..., channels:]
+
+    def finish(y: Tensor, gate: Tensor) -> Tensor:
+        return linear(y * silu(gate), W_out, b_out)
+
+    return Mixer(path, module, layer, split, lambda convolved, _: convolved, finish, *_entrance(module))
 
 
 def _second(path: str, module: Any) -> Mixer:
@@ -246,18 +254,18 @@ def _second(path: str, module: Any) -> Mixer:
         fingerprint=digest(A, D, step_bias, heads, size, groups, low, high),
     )  # fmt: skip
     W_out, b_out = _linear(module.out_proj)
-    return Mixer(
-        path, module, layer, *_projection(module, split),
-        features=lambda convolved, rest: torch.cat([convolved, rest[..., channels:]], dim=-1),
-        finish=finish,
-    )  # fmt: skip
+
+    def features(convolved: Tensor, rest: Tensor) -> Tensor:
+        return torch.cat([convolved, rest[..., channels:]], dim=-1)
+
+    return Mixer(path, module, layer, split, features, finish, *_entrance(module))
 
 
-def _projection(module: Any, split: Callable[[Tensor], tuple[Tensor, Tensor]]) -> tuple[Any, ...]:
-    W_in, b_in = _linear(module.in_proj)
+def _entrance(module: Any) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+    """W_in, b_in, kernel and bias."""
     kernel = _own(module.conv1d.weight)[:, 0]
     bias = kernel.new_zeros(len(kernel)) if module.conv1d.bias is None else _own(module.conv1d.bias)
-    return lambda stream: split(linear(stream, W_in, b_in)), split, kernel, bias
+    return *_linear(module.in_proj), kernel, bias
 
 
 def _own(weight: Tensor) -> Tensor:
@@ -278,7 +286,7 @@ def _called(model: nn.Module, mixer: Mixer, tokens: Tensor) -> tuple[Tensor, Ten
 
         return hook
 
-    handles = [mixer.module.in_proj.register_forward_hook(keep("in_proj"))]  # type: ignore[union-attr,operator]
+    handles = [mixer.module.in_proj.register_forward_hook(keep("in_proj"))]  # type: ignore[union-attr]
     handles.append(mixer.module.register_forward_hook(keep("mixer")))
     try:
         with torch.no_grad():
