@@ -49,9 +49,9 @@ def false_findings(networks, twins, draws, mapped=0):
 
 
 def test_random_weight_networks_yield_few_findings():
-    # a network is exchangeable with its twins, so its rank among them is uniform; 16 at 0.05: more than 4 with p = 0.001
-    some, found, _ = false_findings(16, 19, 19)
-    assert some <= 4 and found <= 0.05
+    # a network is exchangeable with its twins, so its rank among them is uniform; 12 at 0.05: more than 3 with p = 0.002
+    some, found, _ = false_findings(12, 19, 19)
+    assert some <= 3 and found <= 0.05
 
 
 @pytest.mark.slow
