@@ -82,6 +82,7 @@ _WHERE = {
     "rollout": "hooks.dynamics",
     "rotations": "analyses.trajectories.rotation",
     "sample_entropy": "analyses.series.complexity",
+    "scrambled_twin": "hooks.twin",
     "separatrix": "analyses.maps.boundaries",
     "stack_of": "hooks.stack",
     "state_space_divergence": "analyses.trajectories.state_space_divergence",

@@ -89,6 +89,15 @@ def test_a_stream_with_structure_is_a_finding_beside_its_nulls():
     assert any(sentence.startswith("Beats its nulls: motion, bend is ") for sentence in sentences)
 
 
+def test_a_stream_that_its_scrambled_twins_share_is_no_finding():
+    journal = Journal()
+    twins = ((walk(seed), ()) for seed in range(1, 240))
+    residual(journal, turning(), twins=twins, scrambled=[(turning(seed), ()) for seed in range(1, 20)], draws=239)
+    bend = next(one for one in discoveries(journal.results) if one.statistic == "bend")
+    lost = {null.name for null in bend.nulls if not null.beaten}
+    assert lost == {"scrambled twins"} and not bend.found
+
+
 def test_without_twins_nothing_is_said_to_be_learned():
     journal = Journal()
     residual(journal, turning(), draws=39)
