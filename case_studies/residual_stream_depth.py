@@ -12,7 +12,7 @@ depth are others than the paper's, so its claims are held as yes or no, our read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from analyses.result import Null, Result
+from analyses.trajectories._depth import TWIN
 from analyses.trajectories.rotation import Rotations, rotations
 from case_studies._ngram import library_source
 from case_studies._small_gpt import CONTEXT, LAYERS, as_bytes, shipped, trained, untrained
@@ -28,10 +29,11 @@ from hooks.capture import capture
 from hooks.stack import stack_of
 from hooks.surprisal import surprisal
 from hooks.trajectory import Trajectory
+from hooks.twin import random_twin, scrambled_twin
 from interp.claims import Claim
 from interp.findings import discoveries
 from interp.journal import Journal
-from interp.residual_plan import Recorded, recorded, recorded_twins, residual, stream_account
+from interp.residual_plan import recorded, recorded_twins, residual, stream_account
 
 WALKS, WALKED_SITES = 256, 64  # units of a synthetic walk, and its sites: the paper's
 ENOUGH = 64  # texts below which a yes or no is not held against the paper's 1000
@@ -77,11 +79,22 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     texts, model = list(specimen.texts), specimen.model
     for about, network in ((TRAINED, model), (CONTROL, untrained(FRESH))):
         stream, maps = recorded(network, texts, mapped=specimen.displaced)
-        twins = _twins(texts, specimen)
-        residual(journal, stream, maps=maps, twins=twins, draws=specimen.draws, grid=3, about=about)
-    others = [rotations(_half_blocks(untrained(1 + seed), specimen.texts), draws=0) for seed in range(specimen.twins)]
+        twins, scrambled = (
+            recorded_twins(make, network, texts, specimen.twins, seed=0, mapped=specimen.displaced)
+            for make in (random_twin, scrambled_twin)
+        )
+        options: Any = {"draws": specimen.draws, "grid": 3, "about": about}
+        residual(journal, stream, maps=maps, twins=twins, scrambled=scrambled, **options)
+    others = [
+        [rotations(_half_blocks(make(model, seed=1 + seed), specimen.texts), draws=0) for seed in range(specimen.twins)]
+        for make in (random_twin, scrambled_twin)
+    ]
     journal.note(
-        f"{TRAINED}turns at both sites of each layer", rotations, _half_blocks(model, specimen.texts), twins=others
+        f"{TRAINED}turns at both sites of each layer",
+        rotations,
+        _half_blocks(model, specimen.texts),
+        twins=others[0],
+        scrambled=others[1],
     )
 
     bits = [surprisal(network, specimen.texts).mean() / np.log(2) for network in (model, untrained(FRESH))]
@@ -90,10 +103,6 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         results = {title: result for title, result in journal.results.items() if title.startswith(about)}
         sentences += [f"{about.removesuffix(': ')}. {sentence}" for sentence in stream_account(results)]
     return tuple(sentences)
-
-
-def _twins(texts: list[np.ndarray], specimen: Specimen) -> Iterator[Recorded]:
-    return recorded_twins(specimen.model, texts, specimen.twins, seed=0, mapped=specimen.displaced)
 
 
 def _half_blocks(model: Any, texts: np.ndarray) -> Trajectory:
@@ -125,6 +134,10 @@ def _drawn(found: Any, statistic: str) -> list[Null]:
     return [null for null in found.nulls if null.statistic == statistic]
 
 
+def _twins(found: Any, statistic: str) -> Null:
+    return next(null for null in _drawn(found, statistic) if null.name == TWIN)
+
+
 def _beaten(title: str, statistic: str) -> Callable[[Mapping[str, Result]], float]:
     """1 where the number is told from every one of its nulls at 0.05, on whichever side, 0 where not."""
     return _of(title, lambda found: all(null.beaten for null in _drawn(found, statistic)))
@@ -139,13 +152,13 @@ def _less(statistic: str) -> Callable[[Mapping[str, Result]], float]:
     """1 where every random-weight twin has more of it than the trained network."""
     return _of(
         f"{TRAINED}motion",
-        lambda found: _drawn(found, statistic)[-1].draws.min() > _drawn(found, statistic)[-1].observed,
+        lambda found: _twins(found, statistic).draws.min() > _twins(found, statistic).observed,
     )
 
 
 def _twins_grow(statistic: str) -> Callable[[Mapping[str, Result]], float]:
     """The share of random-weight twins in which it is above 0."""
-    return _of(f"{TRAINED}motion", lambda found: (_drawn(found, statistic)[-1].draws > 0).mean())
+    return _of(f"{TRAINED}motion", lambda found: (_twins(found, statistic).draws > 0).mean())
 
 
 def _rises(about: str) -> Callable[[Mapping[str, Result]], float]:

@@ -1,4 +1,8 @@
-"""A network of the same shape that was not trained: what a finding about a trained network has to beat."""
+"""Networks of the same shape that compute something else: what a finding about a trained network has to beat.
+
+``random_twin`` was not trained. ``scrambled_twin`` has the trained weights in random places: training also makes weights grow,
+and some of what differs from an untrained network differs by their size alone.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import torch
 from torch import nn
 
 from hooks.errors import InputError
+from hooks.stack import stack_of
 
 
 def random_twin(model: nn.Module, *, seed: int) -> Any:
@@ -41,6 +46,31 @@ def random_twin(model: nn.Module, *, seed: int) -> Any:
     weight = next(model.parameters(), None)
     twin = twin if weight is None else twin.to(device=weight.device, dtype=weight.dtype)
     return twin.eval().requires_grad_(False)
+
+
+def scrambled_twin(model: nn.Module, *, seed: int) -> Any:
+    """A copy in whose blocks every weight tensor has the same entries in random places; all outside the blocks stays.
+
+    Parameters
+    ----------
+    model
+        What ``hooks.stack.stack_of`` reads. Left as it came.
+    seed
+        Of the draw; the caller's generators are untouched.
+
+    Returns
+    -------
+    nn.Module
+        In eval mode, without gradients.
+    """
+    stack = stack_of(model)
+    twin: Any = copy.deepcopy(stack.module).requires_grad_(False)
+    generator = torch.Generator().manual_seed(seed)
+    for path in stack.blocks:
+        for weight in twin.get_submodule(path).parameters():
+            order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+            weight.copy_(weight.flatten()[order].reshape(weight.shape))
+    return twin
 
 
 def _drawn_again(model: nn.Module) -> nn.Module:

@@ -105,6 +105,7 @@ _WHERE = {
     "rollout": "hooks.dynamics",
     "rotations": "analyses.trajectories.rotation",
     "sample_entropy": "analyses.series.complexity",
+    "scrambled_twin": "hooks.twin",
     "selective_layer": "hooks.families.linear_form",
     "separatrix": "analyses.maps.boundaries",
     "stack_of": "hooks.stack",

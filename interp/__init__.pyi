@@ -118,6 +118,7 @@ from hooks.streaming import streamed as streamed
 from hooks.surprisal import surprisal as surprisal
 from hooks.trajectory import Trajectory as Trajectory
 from hooks.twin import random_twin as random_twin
+from hooks.twin import scrambled_twin as scrambled_twin
 from interp._version import __version__ as __version__
 from interp.network import load as load
 from interp.plans import report as report

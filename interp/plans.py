@@ -309,6 +309,7 @@ def report(
         raise InputError(f"the seed lies in 0 to 2^63 - 1, but {seed} came")
     if text is not None:
         refused = {"inputs": inputs, "model": model, "relu": relu, "nonlinearity": nonlinearity, "leak": leak}
+        refused["device"] = None if device == "cpu" else device  # a transformer runs where its weights are
         if given := [name for name, value in refused.items() if value is not None]:
             raise InputError(
                 f"texts drive a transformer, which takes no {', '.join(given)}: leave out one or the other"

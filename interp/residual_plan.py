@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from analyses.maps.teleport import Teleport, teleport
 from analyses.result import Result, counted
 from analyses.trajectories._depth import TWIN
 from analyses.trajectories.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
-from analyses.trajectories.residual_stream import residual_stream
-from analyses.trajectories.rotation import rotations
+from analyses.trajectories.residual_stream import ResidualStream, residual_stream
+from analyses.trajectories.rotation import Rotations, rotations
 from analyses.trajectories.stream_geometry import stream_geometry
 from hooks.contract import check_dynamics
 from hooks.dynamics import Dynamics
@@ -23,7 +23,7 @@ from hooks.errors import InputError
 from hooks.families.residual import residual as depth_map
 from hooks.stack import record_stream, stack_of
 from hooks.trajectory import Trajectory
-from hooks.twin import random_twin
+from hooks.twin import random_twin, scrambled_twin
 from interp.findings import RATE, Discovery, discoveries
 from interp.journal import Journal
 from interp.network import load
@@ -44,6 +44,7 @@ def residual(
     *,
     maps: Sequence[Dynamics] = (),
     twins: Iterable[Recorded] = (),
+    scrambled: Iterable[Recorded] = (),
     draws: int = 99,
     grid: int = 5,
     seed: int = 0,
@@ -57,9 +58,9 @@ def residual(
         Clock "layer", one run a text and position, labelled by text.
     maps
         Of the first runs, one each and of a text of its own: what ``teleport`` displaces. Without them it is left out.
-    twins
-        Networks of the same shape with random weights, the same texts, in the same form; used one after another, so that a
-        generator holds one in memory. Below 19 nothing can be told from an untrained network.
+    twins, scrambled
+        Networks of the same shape with random weights, and with the network's own in random places; the same texts, in the same
+        form. They are used one after another, so that a generator holds one in memory. Below 19 nothing can be told from them.
     draws, grid, seed
         Surrogates of each kind; points a side of teleport's grid; of all draws.
     about
@@ -68,22 +69,27 @@ def residual(
     if maps and maps[0].dim <= WIDEST_SLOPE:
         check_dynamics(maps[0], stream.states[: len(maps), 0][:8], drive=0)
 
-    motions, turns, dimensions, returns = [], [], [], []
-    for twin, twin_maps in twins:
-        motions.append(residual_stream(twin, draws=0, groups=0))
-        turns.append(rotations(twin, draws=0))
-        dimensions.append(intrinsic_dimension(twin, draws=0, groups=0))
-        if maps:
-            returns.append(teleport(twin_maps, _first(twin, len(twin_maps)), grid=grid, seed=seed))
+    motions: dict[str, list[ResidualStream]] = {}
+    turns: dict[str, list[Rotations]] = {}
+    dimensions: dict[str, list[IntrinsicDimension]] = {}
+    returns: dict[str, list[Teleport]] = {}
+    for name, others in (("twins", twins), ("scrambled", scrambled)):
+        motions[name], turns[name], dimensions[name], returns[name] = [], [], [], []
+        for twin, twin_maps in others:
+            motions[name].append(residual_stream(twin, draws=0, groups=0))
+            turns[name].append(rotations(twin, draws=0))
+            dimensions[name].append(intrinsic_dimension(twin, draws=0, groups=0))
+            if maps:
+                returns[name].append(teleport(twin_maps, _first(twin, len(twin_maps)), grid=grid, seed=seed))
 
     generator = torch.Generator().manual_seed(seed)
     journal.note(f"{about}portrait", stream_geometry, stream)
-    journal.note(f"{about}motion", residual_stream, stream, twins=motions, draws=draws, generator=generator)
-    journal.note(f"{about}rotation", rotations, stream, twins=turns, generator=generator)
-    journal.note(f"{about}local dimension", intrinsic_dimension, stream, twins=dimensions, generator=generator)
+    journal.note(f"{about}motion", residual_stream, stream, **motions, draws=draws, generator=generator)
+    journal.note(f"{about}rotation", rotations, stream, **turns, generator=generator)
+    journal.note(f"{about}local dimension", intrinsic_dimension, stream, **dimensions, generator=generator)
     if maps:
         leading = _first(stream, len(maps))
-        journal.note(f"{about}teleport", teleport, maps, leading, grid=grid, twins=returns, seed=seed)
+        journal.note(f"{about}teleport", teleport, maps, leading, grid=grid, **returns, seed=seed)
 
 
 def recorded(model: Any, texts: Sequence[np.ndarray], *, mapped: int = TELEPORTED) -> Recorded:
@@ -94,10 +100,16 @@ def recorded(model: Any, texts: Sequence[np.ndarray], *, mapped: int = TELEPORTE
 
 
 def recorded_twins(
-    model: Any, texts: Sequence[np.ndarray], count: int, *, seed: int, mapped: int = TELEPORTED
+    make: Callable[..., Any],
+    model: Any,
+    texts: Sequence[np.ndarray],
+    count: int,
+    *,
+    seed: int,
+    mapped: int = TELEPORTED,
 ) -> Iterator[Recorded]:
-    """The same of so many networks of the same shape with random weights, one in memory at a time."""
-    return (recorded(random_twin(model, seed=seed + 1 + number), texts, mapped=mapped) for number in range(count))
+    """The same of so many twins (``random_twin`` or ``scrambled_twin``), one in memory at a time."""
+    return (recorded(make(model, seed=seed + 1 + number), texts, mapped=mapped) for number in range(count))
 
 
 def stack_report(
@@ -120,8 +132,8 @@ def stack_report(
         A file of texts or of token ids: see ``interp.texts.tokens_of``. At most 256 of them are read, evenly spaced, and 512
         tokens of each, or what the model takes; the stream of each last token is recorded.
     twins
-        Networks of the same shape with random weights, drawn from ``seed`` + 1 on; each costs what the network itself does.
-        Without them nothing is said to be learned.
+        Networks of the same shape, as many with random weights and with the model's own in random places, drawn from ``seed``
+        + 1 on; each costs what the model itself does. Without them nothing is said to be learned.
     trust, out, seed, budget
         As in ``report``.
 
@@ -141,8 +153,8 @@ def stack_report(
     stack = stack_of(network.module)
     journal = Journal(fingerprint=stack.fingerprint, budget=budget)
     stream, maps = recorded(network.module, texts)
-    others = recorded_twins(network.module, texts, twins, seed=seed)
-    residual(journal, stream, maps=maps, twins=others, grid=GRID, seed=seed)
+    others = (recorded_twins(make, network.module, texts, twins, seed=seed) for make in (random_twin, scrambled_twin))
+    residual(journal, stream, maps=maps, twins=next(others), scrambled=next(others), grid=GRID, seed=seed)
 
     provenance = {
         "source": network.source,
@@ -180,7 +192,7 @@ def stream_account(results: Mapping[str, Result]) -> tuple[str, ...]:
         fewest = min(len(null.draws) for one in trained for null in one.nulls)
         sentences.append(
             f"{len(found)} of {counted(len(trained), 'number')} of the stream beat every null, "
-            f"walks and untrained twins alike, with at most {RATE:.0%} false among them"
+            f"walks, untrained and scrambled twins alike, with at most {RATE:.0%} false among them"
             + (f": {', '.join(one.statistic for one in found)}." if found else ".")
         )
         if (1 + fewest) * RATE < len(tried):

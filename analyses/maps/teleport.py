@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Float, Int
 
 from analyses.result import Check, Null, Outcome, Result, axes_or_new, counted
+from analyses.trajectories._depth import SCRAMBLED, TWIN, twin_null
 from hooks.dynamics import Dynamics, as_states
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RESAMPLES = 999  # of the texts
-TWIN, UNLEARNED = "random-weight twins", "training made no difference"
 LARGEST_MISS = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the replayed path, relative to its norm
 
 
@@ -54,7 +54,7 @@ class Teleport(Result):
     outcome
         OUT_OF_TIME where a budget ended it; the numbers are over the texts that were done.
     nulls
-        Of the logarithm of each layer's last ratio: random-weight twins.
+        Of the logarithm of each layer's last ratio: twins.
     checks
         The maps replay the recorded path.
     """
@@ -88,7 +88,7 @@ class Teleport(Result):
             text += f"{self.relative_ratios[row, -1]:.3g} of the path's norm"
             for null in self.nulls:
                 if null.statistic == _statistic(layer):
-                    text += f", twins {np.exp(np.median(null.draws)):.3g} ({'' if null.beaten else 'not '}beaten)"
+                    text += f", {null.name} {np.exp(np.median(null.draws)):.3g} ({'' if null.beaten else 'not '}beaten)"
         return text if self.nulls else f"{text}; no twins were given, so nothing says that training did it"
 
     def plot(self, ax: Axes | None = None) -> Axes:
@@ -123,6 +123,7 @@ def teleport(
     grid: int = 5,
     extent: float = 1.0,
     twins: Sequence[Teleport] = (),
+    scrambled: Sequence[Teleport] = (),
     seed: int = 0,
     watch: Watch = quiet,
 ) -> Teleport:
@@ -140,8 +141,9 @@ def teleport(
         Points a side; the middle one of an odd grid is the path itself and is not displaced.
     extent
         Half the grid's width, in units of the root mean square distance of the texts' states at that layer from their mean.
-    twins
-        What this function gave for networks of the same shape with random weights.
+    twins, scrambled
+        What this function gave for networks of the same shape: with random weights, and with the network's own weights in
+        random places.
     seed
         Of the bootstrap.
 
@@ -152,7 +154,10 @@ def teleport(
         one point at a layer, or a twin was displaced at other layers.
     """
     states, chosen = _fitting(dynamics, trajectory, layers, grid, extent)
-    if any(not np.array_equal(twin.layers, chosen) or twin.ratios.shape[1] != states.shape[1] for twin in twins):
+    if any(
+        not np.array_equal(twin.layers, chosen) or twin.ratios.shape[1] != states.shape[1]
+        for twin in (*twins, *scrambled)
+    ):
         raise InputError(f"a twin was displaced at other layers than {chosen.tolist()}, or has other sites")
     spreads = np.sqrt(((states - states.mean(axis=0)) ** 2).sum(axis=2).mean(axis=0))
     if not (spreads[chosen] > 0).all():
@@ -169,12 +174,10 @@ def teleport(
     relative = logs + norms[:, chosen, None] - norms[:, None]
     draws = np.random.default_rng(seed).integers(max(len(logs), 1), size=(RESAMPLES, len(logs)))
     nulls = []
-    for row, layer in enumerate(chosen.tolist() if twins and len(logs) else ()):
-        observed, drawn = float(logs[:, row, -1].mean()), np.array([twin.ratios[row, -1] for twin in twins])
-        if np.isfinite(observed):
-            nulls.append(
-                Null(TWIN, UNLEARNED, "network", np.log(np.maximum(drawn, 1e-300)), observed, _statistic(layer))
-            )
+    for row, layer in enumerate(chosen.tolist() if len(logs) else ()):
+        for name, others in ((TWIN, twins), (SCRAMBLED, scrambled)):
+            drawn = [float(np.log(max(twin.ratios[row, -1], 1e-300))) for twin in others]
+            nulls += twin_null(_statistic(layer), float(logs[:, row, -1].mean()), drawn, name)
     tolerance = max(LARGEST_MISS.get(one.dtype, 1e-2) for one in dynamics)
     return Teleport(
         chosen, *_intervals(logs, draws), *_intervals(relative, draws), sizes, len(logs), len(offsets),

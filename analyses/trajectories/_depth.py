@@ -10,7 +10,11 @@ from analyses.result import Null
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
 
-TWIN = "random-weight twins"
+TWIN, SCRAMBLED = "random-weight twins", "scrambled twins"
+UNLEARNED = {
+    TWIN: "training made no difference",
+    SCRAMBLED: "the sizes of the trained weights suffice, wherever they stand",
+}
 
 
 def depth_runs(trajectory: Trajectory, analysis: str) -> tuple[np.ndarray, np.ndarray]:
@@ -48,9 +52,9 @@ def text_means(states: np.ndarray, texts: np.ndarray) -> np.ndarray:
     return sums / np.bincount(texts, minlength=count)[:, None, None]
 
 
-def twin_null(statistic: str, observed: float, drawn: Sequence[float]) -> list[Null]:
-    """The null of networks of the same shape with random weights: none without twins, or without a number."""
+def twin_null(statistic: str, observed: float, drawn: Sequence[float], name: str = TWIN) -> list[Null]:
+    """The null of networks of the same shape, untrained or scrambled: none without twins, or without a number."""
     kept = np.array([value for value in drawn if np.isfinite(value)])
     if not np.isfinite(observed) or not len(kept):
         return []
-    return [Null(TWIN, "training made no difference", "network", kept, observed, statistic)]
+    return [Null(name, UNLEARNED[name], "network", kept, observed, statistic)]

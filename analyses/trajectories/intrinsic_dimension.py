@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float, Int
 
 from analyses.result import Check, Null, Result, axes_or_new, counted
-from analyses.trajectories._depth import twin_null
+from analyses.trajectories._depth import SCRAMBLED, TWIN, twin_null
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
 
@@ -101,6 +101,7 @@ def intrinsic_dimension(
     *,
     neighbours: int = 10,
     twins: Sequence[IntrinsicDimension] = (),
+    scrambled: Sequence[IntrinsicDimension] = (),
     draws: int = 19,
     groups: int = 10,
     generator: torch.Generator | None = None,
@@ -111,8 +112,9 @@ def intrinsic_dimension(
     ----------
     neighbours
         Of the likelihood estimate.
-    twins
-        What this function gave for networks of random weights on the same texts; draws=0, groups=0 serve there.
+    twins, scrambled
+        What this function gave for networks of the same shape on the same texts: with random weights, and with the network's
+        own weights in random places; draws=0, groups=0 serve there.
     draws
         Gaussian clouds for each step.
     groups
@@ -156,7 +158,8 @@ def intrinsic_dimension(
     if draws and known.any():
         hypothesis = "the clouds are Gaussian with these covariances"
         nulls.append(Null("Gaussian clouds", hypothesis, "network", drawn[:, known].mean(axis=1), mean, "dimension"))
-    nulls += twin_null("dimension", mean, [twin.mean for twin in twins])
+    for name, others in ((TWIN, twins), (SCRAMBLED, scrambled)):
+        nulls += twin_null("dimension", mean, [twin.mean for twin in others], name)
     return IntrinsicDimension(found[0], found[1], found[2], found[3], points, neighbours, tuple(nulls), ())
 
 

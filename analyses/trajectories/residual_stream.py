@@ -13,8 +13,9 @@ Statistics, each one number, a mean over a text's runs and then over texts (unit
   the bias of Miller and Madow; of at most 64 units, evenly spaced.
 
 Nulls walk from the first site with one draw a text, shared by its runs; twins are networks of the same shape with random
-weights. Where a surrogate keeps a statistic by construction it is left out. Source of the questions: Fernando and Guitchounts,
-Transformer Dynamics, arXiv 2502.12131, whose own nulls are permutations of the layers.
+weights, or with the network's own in random places: weights that grew in training change much by their size alone. Where a
+surrogate keeps a statistic by construction it is left out. Source of the questions: Fernando and Guitchounts, Transformer
+Dynamics, arXiv 2502.12131, whose own nulls are permutations of the layers.
 
 Takes a Trajectory of clock "layer"; costs (3 draws + groups) x runs x sites x dim, and a sort of it for the information.
 """
@@ -31,7 +32,7 @@ from jaxtyping import Float
 
 from analyses.result import Check, Null, Outcome, Result, axes_or_new, counted
 from analyses.surrogates import increments_flipped, increments_shuffled, increments_turned
-from analyses.trajectories._depth import TWIN, depth_runs, refuse_other_shapes, twin_null
+from analyses.trajectories._depth import SCRAMBLED, TWIN, depth_runs, refuse_other_shapes, twin_null
 from analyses.trajectories._stream_profiles import STATISTICS, dot, profiles_of, statistics_of
 from hooks.trajectory import Trajectory
 from hooks.watch import Watch, quiet
@@ -140,6 +141,7 @@ def residual_stream(
     trajectory: Trajectory,
     *,
     twins: Sequence[ResidualStream] = (),
+    scrambled: Sequence[ResidualStream] = (),
     draws: int = 99,
     groups: int = 20,
     generator: torch.Generator | None = None,
@@ -152,9 +154,9 @@ def residual_stream(
     trajectory
         Clock "layer", runs of equal length, one a text and position; the label "text" says which runs belong to one text. Each
         run is one without it.
-    twins
-        What this function gave for networks of the same shape with random weights, on the same texts; draws=0, groups=0
-        serve there. Their p is (1 + k) / (1 + twins): 19 of them are needed for 0.05.
+    twins, scrambled
+        What this function gave for networks of the same shape on the same texts: with random weights, and with the network's
+        own weights in random places; draws=0, groups=0 serve there. Their p is (1 + k) / (1 + twins): 19 are needed for 0.05.
     draws
         Surrogates of each kind.
     groups
@@ -168,7 +170,9 @@ def residual_stream(
         When the clock is another, runs are ragged, there are fewer than three sites, or a twin has another shape.
     """
     states, texts = depth_runs(trajectory, "residual_stream")
-    refuse_other_shapes([(len(twin.norms), states.shape[2]) for twin in twins], states, "residual_stream")
+    refuse_other_shapes(
+        [(len(twin.norms), states.shape[2]) for twin in (*twins, *scrambled)], states, "residual_stream"
+    )
     generator = generator or torch.Generator().manual_seed(0)
 
     profiles = profiles_of(states, texts)
@@ -189,7 +193,9 @@ def residual_stream(
             kept = kept[np.isfinite(kept)]
             if len(kept) and np.isfinite(observed[column]) and (statistic, name) not in KEPT:
                 nulls.append(Null(name, hypothesis, "text", kept, float(observed[column]), statistic))
-        nulls += twin_null(statistic, float(observed[column]), [float(twin.observed[column]) for twin in twins])
+        for name, others in ((TWIN, twins), (SCRAMBLED, scrambled)):
+            values = [float(twin.observed[column]) for twin in others]
+            nulls += twin_null(statistic, float(observed[column]), values, name)
     return ResidualStream(
         STATISTICS, observed, _jackknife(left_out), **profiles, texts=int(texts.max()) + 1, runs=len(states),
         outcome=Outcome.CONVERGED if drawn.done == len(SURROGATES) * draws else Outcome.OUT_OF_TIME, nulls=tuple(nulls),

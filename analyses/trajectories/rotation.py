@@ -23,7 +23,7 @@ from jaxtyping import Float
 
 from analyses.result import Check, Null, Result, axes_or_new, counted
 from analyses.surrogates import increments_flipped, increments_shuffled, increments_turned, random_walk, shuffled
-from analyses.trajectories._depth import depth_runs, refuse_other_shapes, text_means, twin_null
+from analyses.trajectories._depth import SCRAMBLED, TWIN, depth_runs, refuse_other_shapes, text_means, twin_null
 from hooks.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Rotations(Result):
     sites
         Points of the path.
     nulls
-        Surrogates of the mean path, and the mean turns of random-weight twins.
+        Surrogates of the mean path, and the mean turns of twins.
     checks
         None: turns have no identity to satisfy.
     """
@@ -96,6 +96,7 @@ def rotations(
     trajectory: Trajectory,
     *,
     twins: Sequence[Rotations] = (),
+    scrambled: Sequence[Rotations] = (),
     draws: int = 199,
     generator: torch.Generator | None = None,
 ) -> Rotations:
@@ -105,8 +106,9 @@ def rotations(
     ----------
     trajectory
         Clock "layer", runs of equal length; the label "text" says which runs belong to one text, each run is one without it.
-    twins
-        What this function gave for networks of the same shape with random weights, on the same texts.
+    twins, scrambled
+        What this function gave for networks of the same shape on the same texts: with random weights, and with the network's
+        own weights in random places.
     draws
         Surrogates of each kind.
     generator
@@ -118,7 +120,7 @@ def rotations(
         When the clock is another, runs are ragged, or there are fewer than three sites, or a twin has another shape.
     """
     states, texts = depth_runs(trajectory, "rotations")
-    refuse_other_shapes([(twin.sites, len(twin.turns)) for twin in twins], states, "rotations")
+    refuse_other_shapes([(twin.sites, len(twin.turns)) for twin in (*twins, *scrambled)], states, "rotations")
     generator = generator or torch.Generator().manual_seed(0)
 
     paths = text_means(states, texts)
@@ -132,7 +134,8 @@ def rotations(
         for name, (surrogate, hypothesis) in SURROGATES.items():
             drawn = _mean(_turns(surrogate(repeated, generator=generator)))
             nulls.append(Null(name, hypothesis, "network", drawn, float(observed), "turns"))
-    nulls += twin_null("turns", float(observed), [twin.mean_turns for twin in twins])
+    for name, others in ((TWIN, twins), (SCRAMBLED, scrambled)):
+        nulls += twin_null("turns", float(observed), [twin.mean_turns for twin in others], name)
     return Rotations(turns, float(observed), _mean(_turns(paths)), states.shape[1], tuple(nulls), ())
 
 

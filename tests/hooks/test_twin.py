@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch import nn
 
+from case_studies._small_gpt import untrained
 from hooks.errors import InputError
-from hooks.twin import random_twin
+from hooks.twin import random_twin, scrambled_twin
 
 
 def weights(module):
@@ -56,3 +57,19 @@ def test_a_weight_that_nobody_draws_again_is_refused():
 
     with pytest.raises(InputError, match=r"'1' holds weights and has no reset_parameters"):
         random_twin(nn.Sequential(nn.Linear(2, 2), Bare()), seed=0)
+
+
+def test_a_scrambled_twin_has_the_blocks_entries_in_other_places_and_all_else_as_it_was():
+    model = untrained(2, layers=2, units=8, context=8)
+    before = weights(model).clone()
+    one, again, other = (scrambled_twin(model, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(weights(model), before)
+    assert torch.equal(weights(one), weights(again)) and not torch.equal(weights(one), weights(other))
+    for (name, weight), (_, drawn) in zip(model.named_parameters(), one.named_parameters(), strict=True):
+        assert torch.equal(weight.flatten().sort()[0], drawn.flatten().sort()[0])
+        assert torch.equal(weight, drawn) == (".h." not in name or bool((weight == weight.flatten()[0]).all()))
+
+
+def test_what_is_no_stack_of_blocks_is_not_scrambled():
+    with pytest.raises(InputError, match=r"Linear has no nn.ModuleList"):
+        scrambled_twin(nn.Linear(2, 2).eval(), seed=0)
