@@ -52,7 +52,7 @@ def test_entropy_rates_in_closed_form():
 
 
 def test_rrxor_has_36_beliefs_and_13_next_token_distributions_after_a_token():
-    """36 as Shai et al. count them, the one before any token among them; they differ in what the next token says of them."""
+    """36 as Shai et al. count them, the one before any token among them; most share their next token's distribution."""
     process = rrxor()
     after = np.concatenate([process.beliefs(process.histories(steps)[0])[:, -1] for steps in range(1, 13)])
     beliefs = np.unique(after.round(9), axis=0)
