@@ -147,9 +147,11 @@ def account(
     rate = journal.note(f"entropy of the jumps{of_best}", entropy_rate, jumps)
     memory = journal.note(f"Markov order of the jumps{of_best}", markov_order, jumps)
     absent = journal.note(f"forbidden words of the jumps{of_best}", forbidden_words, jumps)
-    growth = ", ".join("{:+.3g} ± {:.1g}".format(*largest(one)) for one in spectra)
+    growth = ", ".join(
+        "{:+.3g} ± {:.1g}".format(*largest(one)) if len(one.exponents) else "unbounded" for one in spectra
+    )
     sentences = (
-        f"Largest exponents per step, best {name} first (nan: unbounded): {growth}.",
+        f"Largest exponents per step, best {name} first: {growth}.",
         f"The best: {graph.summary()}; {tables[0].summary()}; in all it has {points.summary()}.",
         f"Its code of jumps: {rate.summary()}; {memory.summary()}; {absent.summary()}.",
     )

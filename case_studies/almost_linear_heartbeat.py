@@ -110,6 +110,8 @@ def examine(journal: Journal, specimen: Recorded) -> tuple[str, ...]:
         made = journal.note(f"{TRAINING}{note}", kept_fit, "heartbeat_almost_linear")
     best = int(made.smallest.argmin())
     free = free_runs(made, best, orbits=ORBITS, steps=specimen.steps, burn_in=1000)
+    if not len(free.states):
+        return (f"The best of {len(made.relu)} models overflows when it runs freely; {made.summary()}.",)
     marks = _marks(said(made, free).states[..., 0])
     code = regions(free, network=made.model(best))
     beats = journal.note(f"{BEATS}{note}", code.read_at, marks)
@@ -118,9 +120,9 @@ def examine(journal: Journal, specimen: Recorded) -> tuple[str, ...]:
     note = note if beating else f"{note}, no heartbeat"
     found = account(journal, made, orbits=ORBITS, steps=specimen.steps, note=note)
     sentences = [
-        f"{made.saves[-1]} updates (the paper: 200 000). {made.summary()}.",
         f"The best has {beats.visits.sum()} R peaks, one in {length:.3g} steps, the recording one in {_interval(recorded):.3g}"
         f"{'' if beating else ': it has not learnt to beat, and its regions say nothing of a heart'}.",
+        f"{made.saves[-1]} updates (the paper: 200 000). {made.summary()}.",
         *found.sentences,
     ]
     if found.tables and beats.visits.sum():

@@ -119,9 +119,9 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     alike = journal.note(f"turns of the two best runs{judged}", compare_graphs, turns, other, match="ranks")
     turn = DT * turns.duration / turns.visits.sum()
     return (
-        f"{made.saves[-1]} updates (the paper: 150 000). {made.summary()}.",
         f"P = 1, {len(order)} runs on fresh integrations: Dstsp {_spread(far)}, D_H {_spread(apart)}, largest exponent "
         f"{_spread(rates)} per unit of time (Rossler: 0.0714).",
+        f"{made.saves[-1]} updates (the paper: 150 000). {made.summary()}.",
         f"The best of them in training: {graph.summary()}; {table.summary()}.",
         f"Its largest exponent is {rates[0]:.3g} ± {errors[0]:.1g} per unit of time, {rates[0] * turn:.3g} nats per turn; "
         f"its code per turn says {rate.summary()}.",
