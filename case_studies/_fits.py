@@ -147,13 +147,15 @@ def account(
     rate = journal.note(f"entropy of the jumps{of_best}", entropy_rate, jumps)
     memory = journal.note(f"Markov order of the jumps{of_best}", markov_order, jumps)
     absent = journal.note(f"forbidden words of the jumps{of_best}", forbidden_words, jumps)
-    growth = ", ".join("{:+.3g} ± {:.1g}".format(*largest(one)) for one in spectra)
-    sentences = (
-        f"Largest exponents per step, best {name} first (nan: unbounded): {growth}.",
+    growth = ", ".join(
+        "{:+.3g} ± {:.1g}".format(*largest(one)) if len(one.exponents) else "unbounded" for one in spectra
+    )
+    sentences = [
+        f"Largest exponents per step, best {name} first: {growth}.",
         f"The best: {graph.summary()}; {tables[0].summary()}; in all it has {points.summary()}.",
         f"Its code of jumps: {rate.summary()}; {memory.summary()}; {absent.summary()}.",
-    )
+    ]
     if len(codes) > 1:
         alike = journal.note(f"graphs, {name} 1 and {name} 2{note}", compare_graphs, *codes[:2], match="ranks")
-        sentences += (f"Beside the second best: {alike.summary()}.",)
-    return Account(order, own, tuple(codes), tuple(spectra), tuple(tables), sentences)
+        sentences.append(f"Beside the second best: {alike.summary()}.")
+    return Account(order, own, tuple(codes), tuple(spectra), tuple(tables), tuple(sentences))

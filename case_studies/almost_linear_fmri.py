@@ -102,12 +102,12 @@ def examine(journal: Journal, specimen: Recorded) -> tuple[str, ...]:
     sentences += [f"Of the phase-randomised copy. {sentence}" for sentence in other.sentences[:2]]
     counts = [(sum(map(_both, one.tables)), sum(map(chaotic, one.spectra)), len(one.order)) for one in (found, other)]
     (both, growing, runs), (both_copies, growing_copies, copies) = counts
-    sentences.append(
+    answer = (
         f"A virtual stable point and a saddle spiral are the two regions visited most in {both} of {runs} models of the "
         f"recording and in {both_copies} of {copies} of its copy; the largest exponent is positive in {growing} and in "
         f"{growing_copies}. Of so few models only a difference of all from all would tell the recording from its copy."
     )
-    return tuple(sentences)
+    return (answer, *sentences)
 
 
 def _weights_beside(made: AlmostLinearFit, run: int, recorded: np.ndarray) -> str:

@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from scipy.signal import resample_poly
 
 from analyses.symbols.almost_linear_fit import TeacherForcing, fit_almost_linear
+from analyses.symbols.region_table import region_table
 from analyses.symbols.regions import regions
 from case_studies import _fits
-from case_studies.almost_linear_fmri import _weights_beside
+from case_studies.almost_linear_fmri import _saddle_spiral, _virtual_sink, _weights_beside
 from case_studies.almost_linear_heartbeat import BEAT, BEFORE, DIMS, _entered, _peaks, embedded, stand_in
 from case_studies.almost_linear_rossler import by_turn
 from hooks.errors import InputError
+from hooks.families import PiecewiseLinear
 from hooks.trajectory import Trajectory
 from interp.journal import Journal
 
@@ -79,3 +82,15 @@ def test_weights_that_are_the_recording_s_correlate_as_it_does():
     recorded = draw.normal(size=(50, 4)) @ draw.normal(size=(4, 4))
     object.__setattr__(fit, "W", recorded.T[None])
     assert "r = 1," in _weights_beside(fit, 0, recorded)
+
+
+@pytest.mark.parametrize("size", [0.5, 1.5])
+def test_a_virtual_sink_and_a_saddle_spiral_are_told_by_eigenvalues_and_by_where_the_point_lies(size):
+    # z1, z2 turn by a right angle and grow or shrink by ``size``; z3' = z3 / 2 - 1 rests at -2 from either side of its border
+    W = torch.zeros(3, 3, dtype=torch.float64)
+    W[0, 1], W[1, 0] = -size, size
+    A, h = torch.tensor([0, 0, 0.5]).double(), torch.tensor([0, 0, -1]).double()
+    states = np.array([[[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]]])
+    table = region_table(PiecewiseLinear(A, W, h, 1), Trajectory(states))
+    assert sorted(table.real.tolist()) == [False, True]
+    assert _virtual_sink(table) == (size < 1) and _saddle_spiral(table) == (size > 1)
