@@ -34,9 +34,8 @@ def inner_sites(model: nn.Module, blocks: tuple[str, ...]) -> dict[str, Place]:
     ``resid_mid`` is left out where the first norm belongs to the attention, so that the block normalises after it adds (BERT):
     TransformerLens' hook of that name lies after the MLP there.
     """
-    adapter: Any = model.adapter if is_bridge(model) else _adapter(model)
-    mapped = (adapter.component_mapping or {}).get("blocks") if adapter is not None else None
-    if mapped is None or not mapped.name or (not is_bridge(model) and not _same_list(model, mapped.name, blocks[0])):
+    adapter, mapped = _mapped(model, blocks)
+    if mapped is None:
         return {}
     first_norm = mapped.submodules.get("ln1")
     after = (first_norm is not None and "att" in (first_norm.name or "")) or getattr(
@@ -53,6 +52,26 @@ def inner_sites(model: nn.Module, blocks: tuple[str, ...]) -> dict[str, Place]:
             if inner in parts and hook in SIDES:
                 found[f"blocks.{k}.{NAMES[alias]}"] = (f"{path}.{inner}", "out" if is_bridge(model) else SIDES[hook])
     return found
+
+
+def output_projections(model: nn.Module, blocks: tuple[str, ...]) -> tuple[int, dict[int, str]]:
+    """How many heads the attention has, and block -> path of the linear map that joins their outputs, where there is one."""
+    adapter, mapped = _mapped(model, blocks)
+    if mapped is None:
+        return 0, {}
+    inner = "attn.o" if is_bridge(model) else _path(mapped, ["attn", "o"])
+    known = {name for name, _ in model.named_modules(remove_duplicate=False)}
+    found = {k: f"{path}.{inner}" for k, path in enumerate(blocks) if inner and f"{path}.{inner}" in known}
+    return int(adapter.cfg.n_heads or 0), found
+
+
+def _mapped(model: nn.Module, blocks: tuple[str, ...]) -> tuple[Any, Any]:
+    """The adapter, and its description of these blocks; None for either where there is none."""
+    adapter: Any = model.adapter if is_bridge(model) else _adapter(model)
+    mapped = (adapter.component_mapping or {}).get("blocks") if adapter is not None else None
+    if mapped is None or not mapped.name or (not is_bridge(model) and not _same_list(model, mapped.name, blocks[0])):
+        return adapter, None
+    return adapter, mapped
 
 
 def _adapter(model: nn.Module) -> Any:

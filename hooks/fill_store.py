@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import json
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,10 +29,11 @@ import torch
 from torch import Tensor, nn
 
 from hooks._layout import Batch, Layout, as_positions, digest_of
+from hooks._zarr import KEPT_AS, SCHEMA, commit, make_empty
 from hooks.capture import Place, capture
 from hooks.errors import CaptureError, InputError
 from hooks.stack import Stack, as_texts, stack_of
-from hooks.store import KEPT_AS, ActivationStore, commit, created
+from hooks.store import ActivationStore, open_store
 from hooks.watch import Watch, quiet
 
 WAITING = 2  # full chunks that may wait for the disk
@@ -100,7 +102,8 @@ def begin_store(
         raise InputError(f"none of the {len(rows)} texts, {layout.lengths.max()} tokens at most, has position {wanted}")
     widths = _widths(stack, _places(stack, sites), rows)
     layout = layout.chunked(max(widths.values()) * np.dtype(KEPT_AS[kept]).itemsize)
-    settings = {
+    settings: dict[str, Any] = {
+        "schema": SCHEMA,
         "model": fingerprint(stack.module),
         "texts": digest_of(rows),
         "sites": widths,
@@ -109,8 +112,17 @@ def begin_store(
         "batch_tokens": batch_tokens,
         "rows": layout.rows,
     }
-    tokens = np.concatenate([_tokens(rows, batch)[:, batch.positions].ravel() for batch in layout.batches])
-    return created(Path(path), settings, layout, tokens, source, {name: version(name) for name in PACKAGES})
+    path = Path(path)
+    if not path.exists():
+        tokens = np.concatenate([_tokens(rows, batch)[:, batch.positions].ravel() for batch in layout.batches])
+        made_with = {name: version(name) for name in PACKAGES}
+        make_empty(path, layout, tokens, {"settings": settings, "source": source, "made_with": made_with})
+    store = open_store(path)
+    other = [name for name, value in settings.items() if store.settings.get(name) != json.loads(json.dumps(value))]
+    if other:
+        differ = "; ".join(f"{name} {_brief(store.settings.get(name))}, not {_brief(settings[name])}" for name in other)
+        raise InputError(f"{path} was captured otherwise and cannot be continued: it has {differ}")
+    return store
 
 
 def fill_store(
@@ -237,7 +249,7 @@ def _written(store: ActivationStore, chunk: int, buffers: Buffers) -> Committed:
                 f"{torch.finfo(states.dtype).max:.3g}: capture in float32 or bfloat16, or leave this text out"
             )
     raw = {site: states.view(torch.uint16) if store.dtype == "bfloat16" else states for site, states in buffers.items()}
-    commit(store, chunk, {site: states.numpy() for site, states in raw.items()})
+    commit(store.path, store.layout, chunk, {site: states.numpy() for site, states in raw.items()})
     return Committed(chunk, sum(states.nbytes for states in raw.values()))
 
 
@@ -293,3 +305,11 @@ def _ids(texts: Sequence[Any] | np.ndarray) -> list[np.ndarray]:
 
 def _tokens(rows: Sequence[np.ndarray], batch: Batch) -> Tensor:
     return torch.from_numpy(np.stack([rows[text] for text in batch.texts]))
+
+
+def _brief(setting: Any) -> str:
+    """In one line: of sites, their names."""
+    if not isinstance(setting, Mapping):
+        return repr(setting)
+    names = list(setting)
+    return ", ".join(names if len(names) <= 4 else [*names[:2], "...", names[-1]])

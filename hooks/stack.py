@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -177,24 +177,18 @@ def record_stream(stack: Stack, tokens: Any, *, positions: Any = None, batch: in
     texts = as_texts(tokens)
     kept = [positions_in(len(text), positions) for text in texts]
     names = ["blocks.0.resid_pre", *(f"blocks.{k}.resid_post" for k in range(len(stack.blocks)))]
-    groups: dict[int, list[int]] = defaultdict(list)
-    for index, text in enumerate(texts):
-        groups[len(text)].append(index)
-
     parts: dict[int, np.ndarray] = {}
-    for length, members in groups.items():
-        for start in range(0, len(members), batch):
-            now = members[start : start + batch]
-            shape = (len(now), length, stack.width)
-            keep = partial(_at, positions=kept[now[0]], shape=shape)
-            with capture(stack.module, names, places=stack.residual_sites, keep=keep) as tape:
-                stack.run(torch.stack([texts[index] for index in now]))
-            entered, rounds = tape.calls(names[0]), [tape.calls(name) for name in names[1:]]
-            if len({len(entered), *map(len, rounds)}) > 1:
-                raise CaptureError(f"the blocks of {stack.name} do not run in turn, so they pass no one stream on")
-            passed = [entered[0], *(calls[turn] for turn in range(len(entered)) for calls in rounds)]
-            states = torch.stack(passed, dim=2).double().cpu().numpy()  # (texts, positions, steps, width)
-            parts |= dict(zip(now, states, strict=True))
+    for now, inputs in in_batches(texts, batch):
+        shape = (len(now), inputs.shape[1], stack.width)
+        keep = partial(_at, positions=kept[now[0]], shape=shape)
+        with capture(stack.module, names, places=stack.residual_sites, keep=keep) as tape:
+            stack.run(inputs)
+        entered, rounds = tape.calls(names[0]), [tape.calls(name) for name in names[1:]]
+        if len({len(entered), *map(len, rounds)}) > 1:
+            raise CaptureError(f"the blocks of {stack.name} do not run in turn, so they pass no one stream on")
+        passed = [entered[0], *(calls[turn] for turn in range(len(entered)) for calls in rounds)]
+        states = torch.stack(passed, dim=2).double().cpu().numpy()  # (texts, positions, steps, width)
+        parts |= dict(zip(now, states, strict=True))
 
     states = np.concatenate([parts[index] for index in range(len(texts))])
     runs, steps = states.shape[:2]
@@ -236,6 +230,17 @@ def as_texts(tokens: Any) -> list[Tensor]:
         )
         raise InputError(f"a text is (steps,) whole numbers or (steps, features) vectors, one step at least; {came}")
     return texts
+
+
+def in_batches(texts: Sequence[Tensor], batch: int) -> Iterator[tuple[list[int], Tensor]]:
+    """Numbers of texts of one length, at most ``batch`` of them, and the texts side by side."""
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, text in enumerate(texts):
+        groups[len(text)].append(index)
+    for members in groups.values():
+        for start in range(0, len(members), batch):
+            now = members[start : start + batch]
+            yield now, torch.stack([texts[index] for index in now])
 
 
 def positions_in(length: int, positions: Any) -> np.ndarray:

@@ -4,21 +4,14 @@ A store is one Zarr v3 folder: an array (state, unit) a site, and ``text``, ``po
 that any Zarr reader opens it. States follow each other without padding, in the order that ``hooks/_layout.py`` states, and are
 cut into chunks of equal rows at every site. A chunk counts once its row of ``checksums`` (chunk, site) is there, CRC-32 of what
 was written: one small file, renamed into place after the chunks it vouches for have reached the disk. So a store is good after
-any kill, and several processes fill one without locks, since no two write the same file.
-
-bfloat16, which Zarr and NumPy lack, is kept as its 16 bits in a uint16 and read back as float32, exactly (the attribute
-``kept_as`` of the array says so).
+any kill, and several processes fill one without locks, since no two write the same file. bfloat16 is kept as its 16 bits in a
+uint16 and read back as float32, exactly (the attribute ``kept_as`` of the array says so).
 
 Costs: a site is read without opening any other; memory is one chunk, except for ``read(...).values``.
 """
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
-import shutil
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,21 +22,14 @@ import numpy as np
 from jaxtyping import Float
 
 from hooks._layout import Layout, as_positions
+from hooks._zarr import KEPT_AS, LABELS, SCHEMA, checksum, committed, widened, zarr
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from xarray import DataArray
 
-SCHEMA = 1
-KEPT_AS = {"float32": "float32", "float16": "float16", "bfloat16": "uint16"}
-MISSING = {
-    "float32": np.nan,
-    "float16": np.nan,
-    "bfloat16": 0x7FC0,
-}  # what a chunk that is not there reads as: NaN in each
 Sums = tuple[int, np.ndarray, np.ndarray]  # number of states, their mean, sum of squares about it (or of products)
-LABELS = ("text", "position", "token")
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,12 +83,7 @@ class ActivationStore:
     @property
     def committed(self) -> np.ndarray:
         """Which chunks are there, (chunks,) bool, as of now."""
-        there = np.zeros(self.layout.chunks, dtype=bool)
-        folder = self.path / "checksums" / "c"
-        there[
-            [int(name) for name in os.listdir(folder) if (folder / name / "0").exists()] if folder.exists() else []
-        ] = True
-        return there
+        return committed(self.path, self.layout.chunks)
 
     @property
     def nbytes(self) -> int:
@@ -174,7 +155,7 @@ class ActivationStore:
             )
 
     def moments(self, site: str) -> Moments:
-        """In one pass over the chunks that are there, each merged in float64 (Chan, Golub & LeVeque 1983, eq. 2.1).
+        """In one pass over the chunks that are there, each merged in float64 (Chan, Golub & LeVeque 1983).
 
         Raises
         ------
@@ -254,112 +235,6 @@ def open_store(path: Path | str) -> ActivationStore:
     lengths = zarr().open_array(path / "lengths", mode="r")[:].astype(np.int64)
     layout = Layout(lengths, as_positions(settings["positions"]), settings["batch_tokens"], settings["rows"])
     return ActivationStore(path, settings, layout, attributes["source"])
-
-
-def created(
-    path: Path, settings: Mapping[str, Any], layout: Layout, tokens: np.ndarray, source: str, about: Mapping[str, str]
-) -> ActivationStore:
-    """The empty store at the path, or the one that is there with the same settings; whole or not at all, whoever comes first.
-
-    Raises
-    ------
-    InputError
-        When what is there has other settings or is no store.
-    """
-    settings = {"schema": SCHEMA, **settings}
-    if not path.exists():
-        made = path.with_name(f"{path.name}.{os.getpid()}.new")
-        shutil.rmtree(made, ignore_errors=True)
-        group = zarr().open_group(
-            made, mode="w", attributes={"settings": settings, "source": source, "made_with": dict(about)}
-        )
-        text, position = layout.labels()
-        for name, values in (("lengths", layout.lengths), ("text", text), ("position", position), ("token", tokens)):
-            _array_of(group, name, values.shape, "int32", ("text" if name == "lengths" else "state",), 0)[:] = values
-        for site, width in settings["sites"].items():
-            _array_of(
-                group, site, (layout.states, width), KEPT_AS[settings["dtype"]], ("state", "unit"), MISSING[settings["dtype"]],
-                chunks=(layout.rows, width), dtype=settings["dtype"],
-            )  # fmt: skip
-        sites = len(settings["sites"])
-        _array_of(group, "checksums", (layout.chunks, sites), "int64", ("chunk", "site"), -1, chunks=(1, sites))
-        try:
-            made.rename(path)
-        except OSError:  # another shard was first
-            shutil.rmtree(made)
-    there = open_store(path)
-    other = [name for name, value in settings.items() if there.settings.get(name) != json.loads(json.dumps(value))]
-    if other:
-        differ = "; ".join(f"{name} {_brief(there.settings.get(name))}, not {_brief(settings[name])}" for name in other)
-        raise InputError(f"{path} was captured otherwise and cannot be continued: it has {differ}")
-    return there
-
-
-def commit(store: ActivationStore, chunk: int, values: Mapping[str, np.ndarray]) -> None:
-    """Write one chunk of every site, and then, once they have reached the disk, the mark that it is there."""
-    first, last = store.layout.chunk(chunk)
-    for site, array in values.items():
-        _put(store.path / site, chunk, slice(first, last), array)
-    sums = np.array([[checksum(values[site]) for site in store.sites]])
-    _put(store.path / "checksums", chunk, slice(chunk, chunk + 1), sums)
-
-
-def checksum(array: np.ndarray) -> int:
-    """CRC-32 of its bytes."""
-    return zlib.crc32(np.ascontiguousarray(array).view(np.uint8).data)
-
-
-def widened(array: np.ndarray, dtype: str) -> np.ndarray:
-    """What is kept on disk as numbers: 16 bits of bfloat16 are the upper half of a float32; other dtypes pass."""
-    return (array.astype(np.uint32) << 16).view(np.float32) if dtype == "bfloat16" else array
-
-
-def zarr() -> Any:
-    """The package, imported when first needed.
-
-    Raises
-    ------
-    InputError
-        When it is not installed.
-    """
-    try:
-        importlib.import_module("xarray")
-        return importlib.import_module("zarr")
-    except ImportError as error:
-        raise InputError(
-            f"activations on disk need {error.name}, which is not installed: pip install 'interp-dynamics[capture]'"
-        ) from None
-
-
-def _array_of(
-    group: Any, name: str, shape: tuple[int, ...], kind: str, dims: tuple[str, ...], fill: Any, *,
-    chunks: tuple[int, ...] | None = None, dtype: str = "",
-) -> Any:  # fmt: skip
-    said = (
-        {"kept_as": "the 16 bits of a bfloat16; shifted left by 16 they are a float32"} if dtype == "bfloat16" else {}
-    )
-    return group.create_array(
-        name, shape=shape, chunks=chunks or shape, dtype=kind, dimension_names=dims, fill_value=fill, compressors=None,
-        attributes=said,
-    )  # fmt: skip
-
-
-def _brief(value: Any) -> str:
-    """A setting in one line: of sites, their names."""
-    if not isinstance(value, Mapping):
-        return repr(value)
-    names = list(value)
-    return ", ".join(names if len(names) <= 4 else [*names[:2], "...", names[-1]])
-
-
-def _put(folder: Path, chunk: int, where: slice, values: np.ndarray) -> None:
-    own = folder / "c" / str(chunk)
-    shutil.rmtree(own, ignore_errors=True)  # what a killed run left
-    zarr().open_array(folder, mode="r+")[where] = values
-    for file in own.iterdir():
-        descriptor = os.open(file, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
 
 
 def _merged(a: Sums | None, b: Sums) -> Sums:

@@ -71,7 +71,7 @@ def surprisal(
     parts = []
     for first in range(0, len(rows), batch):
         some = tokens[first : first + batch, : ends[first : first + batch].max()]
-        parts.append(_log_probabilities(_scores(model, some), some))
+        parts.append(_log_probabilities(next_scores(model, some), some))
     unscored = int(parts[0].shape[1] < ends[:batch].max())
     found = np.full((len(rows), longest - unscored), np.nan)
     for first, part in zip(range(0, len(rows), batch), parts, strict=True):
@@ -80,7 +80,7 @@ def surprisal(
     return found
 
 
-def _scores(model: Callable[[Tensor], Any], tokens: Tensor) -> Tensor:
+def next_scores(model: Callable[[Tensor], Any], tokens: Tensor) -> Tensor:
     """(texts, steps, vocabulary) of the next tokens, or (texts, steps) of the tokens themselves."""
     weight = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     device = "cpu" if weight is None else weight.device
@@ -115,7 +115,7 @@ def _look_ahead(model: Callable[[Tensor], Any], text: Tensor) -> None:
     other = text.clone()
     middle = max(1, text.shape[1] // 2)
     other[:, middle:] = text[:, :1]
-    before, after = (_scores(model, tokens)[:, :middle].double() for tokens in (text, other))
+    before, after = (next_scores(model, tokens)[:, :middle].double() for tokens in (text, other))
     gap = float((before - after).abs().max())
     if not gap <= AHEAD:
         raise InputError(f"the model is not causal: scores change by {gap:.2g} nats with tokens that come later")

@@ -52,6 +52,7 @@ from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
 from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
+from analyses.trajectories.divergence_time import divergence_times as divergence_times
 from analyses.trajectories.intrinsic_dimension import intrinsic_dimension as intrinsic_dimension
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
@@ -59,6 +60,11 @@ from analyses.trajectories.residual_stream import residual_stream as residual_st
 from analyses.trajectories.rotation import rotations as rotations
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from hooks.capture import capture as capture
+from hooks.continuations import continuations as continuations
+from hooks.coordinates import principal as principal
+from hooks.coordinates import unexplained as unexplained
+from hooks.dictionary import feature_increments as feature_increments
+from hooks.dictionary import load_dictionary as load_dictionary
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
 from hooks.families.closed_loop import closed_loop as closed_loop
@@ -78,6 +84,7 @@ from hooks.families.path import along_weights as along_weights
 from hooks.families.residual import residual as residual
 from hooks.fill_store import begin_store as begin_store
 from hooks.fill_store import fill_store as fill_store
+from hooks.increments import increments as increments
 from hooks.section import return_map as return_map
 from hooks.stack import record_stream as record_stream
 from hooks.stack import stack_of as stack_of

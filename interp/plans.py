@@ -30,6 +30,7 @@ from hooks.contract import check_dynamics, check_replay
 from hooks.dynamics import Dynamics, rollout
 from hooks.errors import InputError
 from hooks.families import PiecewiseLinear
+from hooks.pretrained import is_transformers
 from hooks.trajectory import Trajectory
 from interp.findings import account
 from interp.journal import Journal
@@ -307,9 +308,19 @@ def report(
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed lies in 0 to 2^63 - 1, but {seed} came")
     if text is not None:
+        refused = {"inputs": inputs, "model": model, "relu": relu, "nonlinearity": nonlinearity, "leak": leak}
+        refused["device"] = None if device == "cpu" else device  # a transformer runs where its weights are
+        if given := [name for name, value in refused.items() if value is not None]:
+            raise InputError(
+                f"texts drive a transformer, which takes no {', '.join(given)}: leave out one or the other"
+            )
         return stack_report(source, text, twins=twins, trust=trust, out=out, seed=seed, budget=budget)
     folder = None if out is None else writable(Path(out))
     network = load(source, model=model, kwargs=kwargs, relu=relu, nonlinearity=nonlinearity, leak=leak, trust=trust)
+    if is_transformers(network.module):
+        raise InputError(
+            f"{type(network.module).__name__} is a transformer: give it texts, a file with one a line (text)"
+        )
     dynamics = network.dynamics(device=device)
     driving = None if inputs is None else driving_inputs(dynamics, inputs)
     trajectory, notes = visited(dynamics, network.initial_state, driving, seed)

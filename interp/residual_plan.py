@@ -34,10 +34,7 @@ TWINS = 39  # p of their nulls is 1/40 at least: enough where half of a page's n
 MOST_TEXTS, LONGEST = 256, 512  # texts of a report, and tokens of each
 TELEPORTED, GRID = 8, 3  # texts whose states are displaced, and points a side
 WIDEST_SLOPE = 128  # units, of maps whose slopes are checked beforehand
-HEADLINES = (
-    "turns",
-    "correlation of successive sites",
-)  # the published ones, told whether they beat their nulls or not
+HEADLINES = ("turns", "correlation of successive sites")  # published: told whether they beat their nulls or not
 Recorded = tuple[Trajectory, Sequence[Dynamics]]
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from analyses.result import Check, Null, Result, axes_or_new, counted
+from analyses.result import Check, Null, Outcome, Result, axes_or_new, counted
 from hooks.dynamics import Dynamics, as_states
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
@@ -51,6 +51,8 @@ class Teleport(Result):
         Half the grid's width.
     texts, displaced
         How many texts, and states displaced in each at each layer.
+    outcome
+        OUT_OF_TIME where a budget ended it; the numbers are over the texts that were done.
     nulls
         Of the logarithm of each layer's last ratio: random-weight twins.
     checks
@@ -67,6 +69,7 @@ class Teleport(Result):
     sizes: Float[np.ndarray, " layers"]
     texts: int
     displaced: int
+    outcome: Outcome
     nulls: tuple[Null, ...]
     checks: tuple[Check, ...]
 
@@ -161,27 +164,22 @@ def teleport(
     for stepped in watch(_texts(dynamics, states, chosen, sizes[:, None, None] * offsets), len(states)):
         pass
 
-    norms = np.linalg.norm(states, axis=2)
-    relative = stepped.logs + np.log(norms[:, chosen])[:, :, None] - np.log(norms)[:, None]
-    draws = np.random.default_rng(seed).integers(len(states), size=(RESAMPLES, len(states)))
-    nulls = [
-        Null(
-            TWIN,
-            UNLEARNED,
-            "network",
-            np.log([max(twin.ratios[row, -1], 1e-300) for twin in twins]),
-            observed,
-            _statistic(layer),
-        )
-        for row, (layer, observed) in enumerate(
-            zip(chosen.tolist(), stepped.logs[:, :, -1].mean(axis=0).tolist(), strict=True)
-        )
-        if twins and np.isfinite(observed)
-    ]
+    logs = stepped.logs[~np.isnan(stepped.logs[:, 0, -1])]  # of the texts that were done
+    norms = np.log(np.linalg.norm(states[: len(logs)], axis=2))
+    relative = logs + norms[:, chosen, None] - norms[:, None]
+    draws = np.random.default_rng(seed).integers(max(len(logs), 1), size=(RESAMPLES, len(logs)))
+    nulls = []
+    for row, layer in enumerate(chosen.tolist() if twins and len(logs) else ()):
+        observed, drawn = float(logs[:, row, -1].mean()), np.array([twin.ratios[row, -1] for twin in twins])
+        if np.isfinite(observed):
+            nulls.append(
+                Null(TWIN, UNLEARNED, "network", np.log(np.maximum(drawn, 1e-300)), observed, _statistic(layer))
+            )
     tolerance = max(LARGEST_MISS.get(one.dtype, 1e-2) for one in dynamics)
     return Teleport(
-        chosen, *_intervals(stepped.logs, draws), *_intervals(relative, draws), sizes, len(states), len(offsets),
-        tuple(nulls), (Check("miss of the replayed path, relative to its norm", 0.0, stepped.missed, tolerance),),
+        chosen, *_intervals(logs, draws), *_intervals(relative, draws), sizes, len(logs), len(offsets),
+        Outcome.CONVERGED if len(logs) == len(states) else Outcome.OUT_OF_TIME, tuple(nulls),
+        (Check("miss of the replayed path, relative to its norm", 0.0, stepped.missed, tolerance),),
     )  # fmt: skip
 
 
@@ -252,11 +250,11 @@ def _log(ratios: np.ndarray) -> float:
 
 def _intervals(logs: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Geometric mean over texts and its 95 % interval; no interval of a single text."""
-    middle = np.exp(logs.mean(axis=0))
+    unknown = np.full(logs.shape[1:], np.nan)
     if len(logs) < 2:
-        return middle, np.full_like(middle, np.nan), np.full_like(middle, np.nan)
+        return np.exp(logs[0]) if len(logs) else unknown, unknown, unknown
     weights = np.stack([np.bincount(draw, minlength=len(logs)) for draw in draws]) / len(logs)
     finite = np.where(np.isfinite(logs), logs, 0.0)
     means = np.where(np.isfinite(logs).all(axis=0), np.tensordot(weights, finite, axes=1), np.nan)
     low, high = np.exp(np.quantile(means, [0.025, 0.975], axis=0))
-    return middle, low, high
+    return np.exp(logs.mean(axis=0)), low, high

@@ -2,6 +2,7 @@
 
 =======================  ====================================================================
 bounds                   whether proved bounds hold, and how much of the room is used
+divergence_time          how long continuations stay the same after a token is swapped
 intrinsic_dimension      how many coordinates the cloud of states needs at each step
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth

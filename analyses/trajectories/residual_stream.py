@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from analyses.result import Check, Null, Result, axes_or_new, counted
+from analyses.result import Check, Null, Outcome, Result, axes_or_new, counted
 from analyses.surrogates import increments_flipped, increments_shuffled, increments_turned
 from analyses.trajectories._depth import TWIN, depth_runs, refuse_other_shapes, twin_null
 from analyses.trajectories._stream_profiles import STATISTICS, dot, profiles_of, statistics_of
@@ -64,6 +64,8 @@ class ResidualStream(Result):
         only one.
     texts, runs
         How many.
+    outcome
+        OUT_OF_TIME where a budget ended the draws; the nulls hold those that were made.
     nulls
         Of each statistic: surrogates, then twins.
     checks
@@ -86,6 +88,7 @@ class ResidualStream(Result):
     spreads: Float[np.ndarray, " sites"]
     texts: int
     runs: int
+    outcome: Outcome
     nulls: tuple[Null, ...]
     checks: tuple[Check, ...]
 
@@ -127,9 +130,10 @@ class ResidualStream(Result):
 
 @dataclass(frozen=True)
 class _Drawn:
-    """Statistics of the surrogates so far, NaN for those still to be drawn."""
+    """Statistics of the surrogates so far, NaN for those still to be drawn, and how many were."""
 
     values: np.ndarray
+    done: int
 
 
 def residual_stream(
@@ -174,7 +178,7 @@ def residual_stream(
         for kept in _parts(texts, groups)
         if len(np.unique(texts[kept])) > 1
     ]
-    drawn = _Drawn(np.full((len(SURROGATES), draws, len(STATISTICS)), np.nan))
+    drawn = _Drawn(np.full((len(SURROGATES), draws, len(STATISTICS)), np.nan), 0)
     for drawn in watch(_surrogates(states, texts, draws, generator), len(SURROGATES) * draws):
         pass
 
@@ -188,7 +192,8 @@ def residual_stream(
         nulls += twin_null(statistic, float(observed[column]), [float(twin.observed[column]) for twin in twins])
     return ResidualStream(
         STATISTICS, observed, _jackknife(left_out), **profiles, texts=int(texts.max()) + 1, runs=len(states),
-        nulls=tuple(nulls), checks=(_triangle(states),),
+        outcome=Outcome.CONVERGED if drawn.done == len(SURROGATES) * draws else Outcome.OUT_OF_TIME, nulls=tuple(nulls),
+        checks=(_triangle(states),),
     )  # fmt: skip
 
 
@@ -199,7 +204,7 @@ def _surrogates(states: np.ndarray, texts: np.ndarray, draws: int, generator: to
             walked = surrogate(states, together=texts, generator=generator)
             values = values.copy()
             values[row, draw] = statistics_of(profiles_of(walked, texts))
-            yield _Drawn(values)
+            yield _Drawn(values, row * draws + draw + 1)
 
 
 def _parts(texts: np.ndarray, groups: int) -> list[np.ndarray]:

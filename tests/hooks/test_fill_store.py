@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-import hooks.store
+import hooks._zarr
 from hooks.errors import CaptureError, InputError
 from hooks.fill_store import begin_store, fill_store
 from hooks.stack import record_stream, stack_of
@@ -31,7 +31,7 @@ def fill(path, given, shard=(0, 1), die_at=None):
     """In a process of its own: fills the store; is killed at this write, between its file and the next."""
     torch.set_num_threads(1)
     if die_at is not None:
-        put, left = hooks.store._put, [die_at]
+        put, left = hooks._zarr._put, [die_at]
 
         def dying(folder, chunk, where, values):
             if left[0] == 0:
@@ -42,7 +42,7 @@ def fill(path, given, shard=(0, 1), die_at=None):
             left[0] -= 1
             put(folder, chunk, where, values)
 
-        hooks.store._put = dying
+        hooks._zarr._put = dying
     fill_store(open_store(path), stream(), given, shard=shard)
 
 

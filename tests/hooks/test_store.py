@@ -7,7 +7,7 @@ import xarray
 import zarr
 from torch import nn
 
-import hooks.store
+import hooks._zarr
 from hooks.errors import InputError
 from hooks.fill_store import begin_store, fill_store
 from hooks.store import open_store
@@ -168,7 +168,7 @@ def test_refusals(whole, tmp_path, monkeypatch):
     def missing(name):
         raise ImportError(name=name)
 
-    monkeypatch.setattr(hooks.store.importlib, "import_module", missing)
+    monkeypatch.setattr(hooks._zarr.importlib, "import_module", missing)
     with pytest.raises(
         InputError, match=r"need xarray, which is not installed: pip install 'interp-dynamics\[capture\]'"
     ):

@@ -11,8 +11,10 @@ from analyses.maps.fixed_points import find_fixed_points
 from analyses.maps.geometry import linear_geometry
 from analyses.maps.lyapunov import lyapunov_spectrum
 from analyses.maps.transitions import transitions
+from analyses.result import Null
+from analyses.trajectories.rotation import Rotations
 from hooks.dynamics import Dynamics
-from interp.findings import account, exponent_sentence, mechanism_sentence, memory_sentence, rest_sentence
+from interp.findings import account, discoveries, exponent_sentence, mechanism_sentence, memory_sentence, rest_sentence
 from tests.known import linear, rolled_tanh
 
 
@@ -98,3 +100,35 @@ def test_a_pulse_without_effect_sets_no_value():
     assert "Every pulse sets a value" not in mechanism_sentence(idle) and "a finite automaton" in mechanism_sentence(
         idle
     )
+
+
+def asked(*nulls):
+    return Rotations(np.zeros(1), 0.0, np.zeros(1), 3, nulls, ())
+
+
+def null(p, statistic="", name="shuffle", draws=999):
+    """A null whose p is the one asked for: so many draws, of which the share lies as far out as the observed value."""
+    beyond = round(p * (1 + draws)) - 1
+    values = np.concatenate([np.full(beyond, 2.0), np.zeros(draws - beyond)])
+    return Null(name, "nothing", "network", values, 1.0, statistic)
+
+
+def test_a_number_has_to_beat_all_nulls_of_its_name_and_the_page_is_controlled():
+    # the rule by hand, from the largest p down: q = 5 p / rank, and no more than the q above it
+    ps = (0.001, 0.008, 0.039, 0.041, 0.4)
+    page = {
+        "one": asked(*(null(p, f"number {p}") for p in ps[:3])),
+        "two": asked(*(null(p, f"number {p}") for p in ps[3:])),
+    }
+    found = discoveries(page)
+    assert [one.p for one in found] == [*ps]
+    assert np.allclose([one.q for one in found], [0.005, 0.02, 0.05125, 0.05125, 0.4], atol=1e-12)
+    assert [one.found for one in found] == [True, True, False, False, False]
+    both = discoveries({"one": asked(null(0.001, "a"), null(0.3, "a", "twins"))})
+    assert len(both) == 1 and both[0].p == 0.3 and both[0].title == "one" and both[0].statistic == "a"
+
+
+def test_nulls_without_a_statistic_are_asked_one_by_one_and_a_page_without_nulls_has_none():
+    page = {"one": asked(null(0.001), null(0.5)), "none": asked()}
+    assert [(one.statistic, one.p) for one in discoveries(page)] == [("shuffle", 0.001), ("shuffle", 0.5)]
+    assert discoveries({"none": asked()}) == () and discoveries({}) == ()

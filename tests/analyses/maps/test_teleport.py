@@ -1,11 +1,13 @@
 import dataclasses
 from functools import partial
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 
 from analyses.maps.teleport import teleport
+from analyses.result import Outcome
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
@@ -104,6 +106,16 @@ def test_a_map_that_does_not_replay_its_path_fails_its_check_and_a_vanished_disp
     assert not teleport(maps, other).checks[0].passed
     gone = forgetful()
     assert gone.ratios[0, 2] == 0.0 and np.isnan(gone.low[0, 2])
+
+
+def test_a_budget_that_ends_it_early_leaves_the_texts_that_were_done():
+    maps = [stack([factor] * (SITES - 1), shift=0.1) for factor in (0.5, 0.5, 2.0, 2.0)]
+    cut = teleport(maps, recorded(maps), watch=lambda texts, total: islice(texts, 2))
+    assert cut.outcome is Outcome.OUT_OF_TIME and cut.texts == 2
+    assert cut.ratios[0] == pytest.approx(0.5 ** np.arange(SITES), rel=1e-9)
+    none = teleport(maps, recorded(maps), watch=lambda texts, total: iter(()), twins=[contracted(0.5)])
+    assert none.texts == 0 and np.isnan(none.ratios).all() and none.nulls == ()
+    assert contracted(0.5).outcome is Outcome.CONVERGED
 
 
 def test_refusals():

@@ -1,8 +1,10 @@
 import math
+from itertools import islice
 
 import numpy as np
 import pytest
 
+from analyses.result import Outcome
 from analyses.trajectories._stream_profiles import STATISTICS
 from analyses.trajectories.residual_stream import residual_stream
 from hooks.errors import InputError
@@ -138,6 +140,14 @@ def test_standard_errors_are_those_of_a_mean_over_texts():
     expected = each.mean(axis=1).std(ddof=1) / np.sqrt(400)
     # 20 groups: the error itself is known to 1 / sqrt(2 x 19) of it
     assert found.standard_errors[STATISTICS.index("bend")] == pytest.approx(expected, rel=4 / np.sqrt(38))
+
+
+def test_a_budget_that_ends_the_draws_leaves_those_that_were_made():
+    cut = residual_stream(over_depth(walks(12, 6, 5)), draws=9, watch=lambda draws, total: islice(draws, 12))
+    made = {(null.statistic, null.name): len(null.draws) for null in cut.nulls}
+    assert cut.outcome is Outcome.OUT_OF_TIME
+    assert made["bend", "turned increments"] == 9 and made["bend", "shuffled increments"] == 3
+    assert ("bend", "flipped increments") not in made
 
 
 def test_one_text_one_unit_and_a_stream_at_rest_give_values_or_nan():
