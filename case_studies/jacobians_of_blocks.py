@@ -5,7 +5,8 @@ non-normal and dominated by rotation, late ones near symmetric; products of bloc
 Aubry, Meng, Sugolov and Papyan (ICLR 2025) find the leading singular vectors of blocks coupled across depth, and that training
 makes them so. Here both are asked of a small GPT trained on Python's standard library, at the last token of held-out texts with
 its context held as it was (the paper feeds one token alone), beside networks of the same shape with random weights and beside
-Gaussian blocks of the same size. Model, data and depth are others than theirs, so their claims are held as yes or no.
+Gaussian blocks of the same size. Model, data and depth are others than theirs, so their claims are held as yes or no; rotation
+and symmetry are measured on the update J - I, since the skip connection's identity is symmetric whatever the block does.
 """
 
 from __future__ import annotations
