@@ -27,7 +27,9 @@ from interp.journal import Journal
 from interp.progress import meter
 
 HEADS = 4
-SHARE = 0.6  # of all pairs, trained on: with half of them this small network stays at 45 % of the others for 8000 updates
+SHARE = (
+    0.6  # of all pairs, trained on: with half of them this small network stays at 45 % of the others for 8000 updates
+)
 
 
 class Block(nn.Module):
@@ -135,7 +137,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     first = specimen.adds.checkpoints[0]
     doubled = [Connection(join.source, join.target, 2 * join.weight) for join in first]
     twice = journal.note(
-        "every weight of the network at the start doubled", neuron_multifractal, [first, doubled], **options
+        f"every weight of the network at the start doubled{judged}", neuron_multifractal, [first, doubled], **options
     )
     for training, name in ((specimen.adds, "sums"), (specimen.memorises, "random labels")):
         for form in ("released", "normalised"):

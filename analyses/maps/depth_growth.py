@@ -130,7 +130,9 @@ class DepthGrowth(Result):
         text += f"{numbers[RATE]:+.3g}{spread} a block{told(self.nulls, RATE)}"
         if np.isfinite(numbers[SAID]):
             text += f", of the output {numbers[SAID]:+.3g}{told(self.nulls, SAID)}"
-        text += f"; effective rank of the product, share of {self.dim}, {numbers[RANK]:.3g}{told(self.nulls, RANK)}"
+        first = self.effective_ranks[:, 1].mean()  # where a funnel may already end
+        text += f"; effective rank of the product, share of {self.dim}: {first:.3g} after "
+        text += f"{counted(int(self.depths[1]), 'block')}, {numbers[RANK]:.3g} after all{told(self.nulls, RANK)}"
         if not any(null.name == TWINS for null in self.nulls):
             text += "; no twins were given, so nothing says that training did it"
         return text

@@ -9,7 +9,7 @@ from transformers import Mamba2Config, Mamba2ForCausalLM, MambaConfig, MambaForC
 from hooks.contract import check_dynamics, check_replay
 from hooks.errors import CaptureError, InputError
 from hooks.families import recurrent_states, state_space_layer
-from hooks.families.state_space import mixer_of
+from hooks.families.state_space import mixer_of, write_and_read
 
 TOKENS = torch.randint(50, (3, 21), generator=torch.Generator().manual_seed(1))
 
@@ -75,6 +75,17 @@ def test_the_map_of_a_layer_replays_its_states_with_a_diagonal_slope(make):
     assert (layer.log_decays(torch.from_numpy(found.drives.copy())) < 0).all()  # Delta > 0 and A < 0
     assert not found.states[:, 0].any() and found.labels["token"][:, 1:].tolist() == TOKENS.tolist()
     assert (found.labels["token"][:, 0] == -1).all() and found.labels["text"].tolist() == [0, 1, 2]
+
+
+def test_what_a_mixer_writes_and_reads_by_are_the_rows_of_its_projection():
+    model = mamba()
+    S_B, S_C = write_and_read(model, 1)
+    found, mixer = recurrent_states(model, TOKENS, 1), model.backbone.layers[1].mixer
+    u = torch.from_numpy(found.drives.copy())
+    B, C = mixer.x_proj(u.float())[..., -16:].split(8, dim=-1)
+    assert (u @ S_B.mT - B).abs().max() < 1e-6 and (u @ S_C.mT - C).abs().max() < 1e-6  # float32
+    with pytest.raises(InputError, match="'backbone.layers.0.mixer' is a Mamba-2 mixer"):
+        write_and_read(mamba2())
 
 
 def test_the_model_is_as_it_was():

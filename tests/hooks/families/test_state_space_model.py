@@ -39,7 +39,9 @@ def test_it_is_a_map_open_and_closed():
     drives = embeddings(model, TOKENS)
     states = rollout(dynamics, torch.zeros(3, dynamics.dim), drives=drives).states[:, -1]
     check_dynamics(dynamics, states, drive=drives[:, 0])
-    check_dynamics(closed_loop(dynamics), states)
+    closed = closed_loop(dynamics)
+    check_dynamics(closed, states)
+    assert set(dynamics.layers) == set(range(5)) and closed.layers == ()  # the first layer hears the last
 
 
 def test_the_slope_is_block_triangular_in_the_layers_with_the_decays_on_the_diagonal():
