@@ -14,8 +14,8 @@ from analyses.maps.teleport import Teleport, teleport
 from analyses.result import Result, counted
 from analyses.trajectories._depth import TWIN
 from analyses.trajectories.intrinsic_dimension import IntrinsicDimension, intrinsic_dimension
-from analyses.trajectories.residual_stream import ResidualStream, residual_stream
-from analyses.trajectories.rotation import Rotations, rotations
+from analyses.trajectories.residual_stream import residual_stream
+from analyses.trajectories.rotation import rotations
 from analyses.trajectories.stream_geometry import stream_geometry
 from hooks.contract import check_dynamics
 from hooks.dynamics import Dynamics
@@ -69,12 +69,9 @@ def residual(
     if maps and maps[0].dim <= WIDEST_SLOPE:
         check_dynamics(maps[0], stream.states[: len(maps), 0][:8], drive=0)
 
-    motions: dict[str, list[ResidualStream]] = {}
-    turns: dict[str, list[Rotations]] = {}
-    dimensions: dict[str, list[IntrinsicDimension]] = {}
-    returns: dict[str, list[Teleport]] = {}
+    beside: list[dict[str, Any]] = [{"twins": [], "scrambled": []} for _ in range(4)]
+    motions, turns, dimensions, returns = beside
     for name, others in (("twins", twins), ("scrambled", scrambled)):
-        motions[name], turns[name], dimensions[name], returns[name] = [], [], [], []
         for twin, twin_maps in others:
             motions[name].append(residual_stream(twin, draws=0, groups=0))
             turns[name].append(rotations(twin, draws=0))

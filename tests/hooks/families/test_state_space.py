@@ -84,7 +84,7 @@ def test_what_a_mixer_writes_and_reads_by_are_the_rows_of_its_projection():
     u = torch.from_numpy(found.drives.copy())
     B, C = mixer.x_proj(u.float())[..., -16:].split(8, dim=-1)
     assert (u @ S_B.mT - B).abs().max() < 1e-6 and (u @ S_C.mT - C).abs().max() < 1e-6  # float32
-    with pytest.raises(InputError, match="'backbone.layers.0.mixer' is a Mamba-2 mixer"):
+    with pytest.raises(InputError, match=r"'backbone\.layers\.0\.mixer' is a Mamba-2 mixer"):
         write_and_read(mamba2())
 
 
