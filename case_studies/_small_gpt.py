@@ -6,7 +6,7 @@ precision; ``untrained`` gives networks of random weights for nulls.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,16 +61,21 @@ def untrained(seed: int, layers: int = LAYERS, units: int = UNITS, context: int 
 
 def trained(texts: Sequence[str], *, seed: int = 0, updates: int = UPDATES) -> tuple[Any, float]:
     """A network trained to predict the next byte of these texts, and its smoothed loss in nats a byte."""
+    return next_byte(small_gpt, texts, context=CONTEXT, batch=BATCH, seed=seed, updates=updates, learning_rate=RATE)
+
+
+def next_byte(
+    make: Callable[[], Any], texts: Sequence[str], *, context: int, batch: int, **options: Any
+) -> tuple[Any, float]:
+    """A language model trained on stretches of these texts, ``context`` bytes each; ``options`` are those of ``train``."""
     stream = torch.from_numpy(as_bytes("\n".join(texts)))
-    span = torch.arange(CONTEXT + 1)
+    span = torch.arange(context + 1)
 
     def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        at = torch.randint(len(stream) - CONTEXT, (BATCH, 1), generator=generator) + span
+        at = torch.randint(len(stream) - context, (batch, 1), generator=generator) + span
         return stream[at[:, :-1]], stream[at[:, 1:]]
 
-    module, epoch = train(
-        lambda: NextByte(small_gpt()), draw, seed=seed, updates=updates, learning_rate=RATE, loss=cross_entropy
-    )
+    module, epoch = train(lambda: NextByte(make()), draw, loss=cross_entropy, **options)
     return module.model, epoch.loss
 
 

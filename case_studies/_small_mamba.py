@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from case_studies._small_gpt import BYTES, NextByte, as_bytes, cross_entropy
-from case_studies._train import shipped_weights, train
+from case_studies._small_gpt import BYTES, next_byte
+from case_studies._train import shipped_weights
 
 LAYERS, UNITS, STATES, CONTEXT = 2, 48, 8, 96
 BATCH, RATE, UPDATES = 32, 4e-3, 1200  # 4 million bytes: ten minutes on one core, a third of it with mambapy
@@ -59,17 +58,7 @@ def shuffled(model: Any, seed: int) -> Any:
 
 def trained(texts: Sequence[str], *, seed: int = 0, updates: int = UPDATES) -> tuple[Any, float]:
     """A network trained to predict the next byte of these texts, and its smoothed loss in nats a byte."""
-    stream = torch.from_numpy(as_bytes("\n".join(texts)))
-    span = torch.arange(CONTEXT + 1)
-
-    def draw(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        at = torch.randint(len(stream) - CONTEXT, (BATCH, 1), generator=generator) + span
-        return stream[at[:, :-1]], stream[at[:, 1:]]
-
-    module, epoch = train(
-        lambda: NextByte(small_mamba()), draw, seed=seed, updates=updates, learning_rate=RATE, loss=cross_entropy
-    )
-    return module.model, epoch.loss
+    return next_byte(small_mamba, texts, context=CONTEXT, batch=BATCH, seed=seed, updates=updates, learning_rate=RATE)
 
 
 def shipped() -> Any:

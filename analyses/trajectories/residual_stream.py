@@ -114,7 +114,8 @@ class ResidualStream(Result):
                 for null in self.nulls
                 if null.statistic == name
             ]
-            text += f"; {name} {value:.3g} ± {error:.1g}" + (f" ({', '.join(beside)})" if beside else "")
+            number = f"{value:.3g} ± {error:.1g}" if np.isfinite(value) else "has too few runs"
+            text += f"; {name} {number}" + (f" ({', '.join(beside)})" if beside else "")
         return text
 
     def plot(self, ax: Axes | None = None) -> Axes:
