@@ -66,7 +66,8 @@ def prepare(*, runs: int, steps: int, trained: bool, judged: bool) -> Specimen:
         A, W, h = (kept[name].double() for name in "AWh")
         ranked = np.argsort(kept["dstsp"].numpy())[:runs].tolist()
         networks = [PiecewiseLinear(A[run], W[run], h[run], RELU, OUTPUTS) for run in ranked]
-        others = {P: PiecewiseLinear(*(kept[f"{name}_{P}"].double() for name in "AWh"), P, OUTPUTS) for P in (1, 3)}
+        best = {P: [kept[f"{name}_{P}"].double() for name in "AWh"] for P in (1, 3)}
+        others = {P: PiecewiseLinear(A, W, h, P, OUTPUTS) for P, (A, W, h) in best.items()}
         shift, scale = kept["shift"].numpy(), kept["scale"].numpy()
     truth = Trajectory(((recorded.states[:, :steps] - shift) / scale).reshape(ORBITS, -1, OUTPUTS))
     return Specimen(tuple(networks), others, truth, steps, judged)
