@@ -52,6 +52,10 @@ def report(
     ] = None,
     text: Annotated[Path | None, typer.Option(help="Texts for a transformer, one a line.")] = None,
     twins: Annotated[int, typer.Option(help="Random-weight twins of a transformer, the null of its numbers.")] = 39,
+    revisions: Annotated[
+        str | None, typer.Option(help="Training checkpoints of a hub model, a..b: a page each.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="1..9, for {seed} in the id, with --revisions.")] = "",
     model: Annotated[str | None, typer.Option(help="package.module:Class that the weights belong to.")] = None,
     kwargs: Annotated[str | None, typer.Option(help="Its arguments, a JSON object.")] = None,
     relu: Annotated[int | None, typer.Option(help="Rectified units of an almost-linear RNN {A, W, h}.")] = None,
@@ -75,6 +79,16 @@ def report(
             raise InputError(f"--kwargs is not JSON: {error}") from None
         if not isinstance(options, dict):
             raise InputError(f"--kwargs is a JSON object such as '{{\"hidden\": 16}}', not {kwargs}")
+
+    if revisions is not None:
+        from interp.residual_plan import revision_reports
+
+        if text is None:
+            raise InputError("--revisions are of a transformer on texts: give --text")
+        shared = {"twins": twins, "trust": trust, "seed": seed, "budget": budget}
+        for page in revision_reports(source, text, revisions=revisions, seeds=seeds or (), out=out, **shared):
+            typer.echo(str(page.path))
+        return
 
     from interp.plans import report as analysed
 

@@ -28,6 +28,7 @@ from interp.findings import RATE, Discovery, discoveries
 from interp.journal import Journal
 from interp.network import load
 from interp.page import Report, writable
+from interp.revisions import checkpoints
 from interp.texts import tokens_of
 
 TWINS = 39  # p of their nulls is 1/40 at least: enough where half of a page's numbers beat theirs; one alone takes 219
@@ -164,6 +165,33 @@ def stack_report(
     return Report(f"{name}: {stack.name}", journal.findings, (), stream_account(journal.results), provenance).written(
         folder
     )
+
+
+def revision_reports(
+    repo: str,
+    text: Path | str,
+    *,
+    revisions: str,
+    seeds: str | Sequence[int] = (),
+    out: Path | str | None = None,
+    hub: Any = None,
+    **options: Any,
+) -> Iterator[Report]:
+    """The account of each training checkpoint of a hub model, a page each: the same texts and draws at all of them.
+
+    Parameters
+    ----------
+    repo, revisions, seeds, hub
+        As in ``interp.revisions.checkpoints``: two of them on disk at most, and after a kill the same call goes on.
+    text
+        As in ``stack_report``, whose ``options`` are taken too.
+    out
+        Pages are written to ``out``/model/revision; interp-report when left out.
+    """
+    folder = writable(Path("interp-report") if out is None else Path(out))
+    for checkpoint in checkpoints(repo, revisions, folder / "checkpoints", seeds=seeds, hub=hub):
+        page = folder / checkpoint.repo.rpartition("/")[2] / checkpoint.revision
+        yield stack_report(checkpoint.folder, text, out=page, **options)
 
 
 def _texts(file: Path | str, source: Any, model: Any) -> list[np.ndarray]:

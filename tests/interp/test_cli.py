@@ -89,6 +89,7 @@ def weights(tmp_path):
         ("gru.pt --out empty.pt/deeper", "empty.pt is a file (out)"),
         ("gru.pt --out /proc/there", "/proc cannot be written"),
         ("gru.pt --device nowhere", "device 'nowhere' cannot be used here"),
+        ("gru.pt --revisions 0..1", "--revisions are of a transformer on texts: give --text"),
     ],
 )
 def test_bad_input_is_one_clear_line_and_exit_2(run, weights, words, message):

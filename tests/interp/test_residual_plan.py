@@ -1,6 +1,7 @@
 """The plan of a transformer: what it says of trained streams, and that random-weight networks yield no findings."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from interp.findings import discoveries
 from interp.journal import Journal
 from interp.page import read
 from interp.plans import report
-from interp.residual_plan import recorded, residual, stream_account
+from interp.residual_plan import recorded, residual, revision_reports, stream_account
 
 TEXTS, STEPS = 16, 8
 
@@ -125,6 +126,33 @@ def test_a_folder_and_a_file_of_tokens_become_a_page(tmp_path):
     )
     again = read(tmp_path / "page")
     assert again.sentences == page.sentences and "q over the page" in page.path.read_text(encoding="utf-8")
+
+
+class Hub:
+    """A model of a hub with three checkpoints, the two functions of huggingface_hub that are used."""
+
+    def list_repo_refs(self, repo):
+        return SimpleNamespace(branches=[SimpleNamespace(name=f"step{n}") for n in (0, 1, 10)], tags=[])
+
+    def snapshot_download(self, repo, *, revision, local_dir, allow_patterns):
+        untrained(int(revision[4:]), layers=2, units=8, context=8).save_pretrained(local_dir)
+
+
+def test_every_checkpoint_of_a_hub_model_becomes_a_page_and_a_killed_run_goes_on(tmp_path):
+    np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(0, 256, (6, 8)))
+    call = {
+        "text": tmp_path / "ids.npy",
+        "revisions": "step0..step10",
+        "out": tmp_path / "pages",
+        "hub": Hub(),
+        "twins": 1,
+    }
+    pages = revision_reports("some/gpt", **call)
+    first, second = next(pages), next(pages)
+    assert first.path == tmp_path / "pages" / "gpt" / "step0" / "report.html"
+    assert first.provenance["fingerprint"] != second.provenance["fingerprint"]
+    pages.close()  # while the second is in use: it is given again
+    assert [page.path.parent.name for page in revision_reports("some/gpt", **call)] == ["step1", "step10"]
 
 
 def test_one_text_no_text_and_what_has_no_use_are_refused(tmp_path):
