@@ -15,8 +15,8 @@ raise E. "normalised": the same after each matrix is scaled to a standard deviat
 "distance": N_i(r) counts units whose shortest path to unit i, over normalised connections in either direction, is at most r:
 the box growing that the released code names.
 
-Takes checkpoints of one network as ``hooks.connections`` lists them; costs some 0.1 s a checkpoint, sample and 1000 sampled
-units, a thousand times less where shuffles are drawn, of which each redraws the sampled weights alone.
+Takes checkpoints of one network as ``hooks.connections`` lists them. Costs one exponential an order, radius and sampled unit,
+for each checkpoint, draw and sample; "distance" all shortest paths between sampled units besides.
 """
 
 from __future__ import annotations
