@@ -47,12 +47,6 @@ def recording(path: str | Path) -> np.ndarray:
     return values.astype(np.float64)
 
 
-def delayed(series: np.ndarray, *, dims: int, lag: int) -> np.ndarray:
-    """(steps - (dims - 1) lag, dims): a series (steps,) beside its own later values."""
-    kept = len(series) - (dims - 1) * lag
-    return np.stack([series[shift * lag : shift * lag + kept] for shift in range(dims)], axis=1)
-
-
 def memory(series: np.ndarray) -> int:
     """Steps after which the autocorrelation of a series (steps,) is below 1 / e for the first time; 1 at least."""
     apart = series - series.mean()

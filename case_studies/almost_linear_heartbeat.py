@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from scipy.signal import find_peaks, resample_poly
 
+from analyses.series.delay_embedding import delay_embedded
 from analyses.surrogates import phase_randomised
 from analyses.symbols.almost_linear_fit import AlmostLinearFit, TeacherForcing, fit_almost_linear
 from analyses.symbols.region_table import RegionTable
@@ -27,7 +28,7 @@ from analyses.symbols.regions import Regions, regions
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance
 from analyses.trajectories.state_space_divergence import Bins, state_space_divergence
 from case_studies._fits import Recorded, account, chaotic, free_runs, in_units, is_of, kept_fit, said
-from case_studies._recordings import delayed, memory, recording
+from case_studies._recordings import memory, recording
 from case_studies._study import CaseStudy, number_of
 from hooks.errors import InputError
 from hooks.watch import Watch, quiet
@@ -54,7 +55,7 @@ def prepare(*, data: str, updates: int, runs: int, steps: int, judged: bool) -> 
     if not data and judged:
         return Recorded(np.zeros((0, DIMS)), 0, runs, steps, "")
     if not data:
-        return Recorded(delayed(stand_in(3000), dims=DIMS, lag=2), updates, runs, steps, ", stand-in")
+        return Recorded(delay_embedded(stand_in(3000), dimension=DIMS, delay=2)[0], updates, runs, steps, ", stand-in")
     recorded = embedded(recording(data))
     if updates or is_of(kept_fit("heartbeat_almost_linear"), shown(recorded)):
         return Recorded(recorded, updates, runs, steps, "" if judged else ", too short to judge")
@@ -70,7 +71,7 @@ def embedded(values: np.ndarray) -> np.ndarray:
     if len(peaks) < 10:
         raise InputError(f"{len(peaks)} beats stand out of the recording, and 10 are needed")
     thinned = resample_poly(series, 1, max(1, round(float(np.median(np.diff(peaks))) / BEAT)))
-    return delayed(thinned, dims=DIMS, lag=memory(thinned))
+    return delay_embedded(thinned, dimension=DIMS, delay=memory(thinned))[0]
 
 
 def stand_in(steps: int) -> np.ndarray:

@@ -24,6 +24,7 @@ import numpy as np
 from analyses.maps.block_spectra import COUPLING, FALL, RISE, block_spectra
 from analyses.maps.depth_growth import RANK, depth_growth
 from analyses.result import Result
+from analyses.trajectories._depth import TWIN
 from case_studies._ngram import library_source
 from case_studies._small_gpt import as_bytes, shipped, trained, untrained
 from case_studies._study import CaseStudy
@@ -34,7 +35,6 @@ from hooks.trajectory import Trajectory
 from interp.claims import Claim
 from interp.journal import Journal
 
-TWINS = "random-weight twins"
 FRESH = 2000  # seed of the untrained network that is examined as if it were trained
 ENOUGH = 19  # twins, below which rank cannot decide at 5 %
 TEXTS = 4  # below which a mean over texts says yes or no by chance
@@ -112,7 +112,7 @@ def _learned(title: str, statistic: str, sign: int) -> Callable[[Mapping[str, Re
 
     def measure(results: Mapping[str, Result]) -> float:
         found: Any = results[title]
-        null = next((one for one in found.nulls if (one.name, one.statistic) == (TWINS, statistic)), None)
+        null = next((one for one in found.nulls if (one.name, one.statistic) == (TWIN, statistic)), None)
         if null is None or len(null.draws) < ENOUGH:
             raise KeyError(statistic)
         return float(null.beaten and sign * (null.observed - np.median(null.draws)) > 0)

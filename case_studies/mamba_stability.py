@@ -7,6 +7,9 @@ since its slope is block triangular in the layers. The theorem ends where the mo
 prediction (the embedding averaged under softmax(logits / temperature)), the trained model is a map of 2160 coordinates whose
 leading exponent may have either sign, and stands beside twins of random weights and twins of its own weights in random places.
 
+What is found: in closed loop the trained model's leading exponent is positive at three standard errors, its twins' are not. Two
+twins of each kind cannot say by rank that training did it; "full" draws nineteen.
+
 Not shown: the paper's comparison of mixed precision and fine-tuning with other models, which needs models of a hub; and drawn
 tokens, of which the mean embedding is the smooth stand-in.
 """

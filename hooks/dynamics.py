@@ -7,8 +7,9 @@ A family (``hooks/families``) is a function from a network to a ``Dynamics``; an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -130,36 +131,11 @@ class Dynamics:
             raise InputError(f"a map is iterated at least once, not {times} times")
         if times == 1:
             return self
-        jacobian, push = self.jacobian, self.push
-
-        def step(states: TensorLike, drive: Any) -> TensorLike:
-            for _ in range(times):
-                states = self.step(states, drive)
-            return states
-
-        def product(states: Tensor, drive: Any) -> Tensor:
-            assert jacobian is not None
-            total = jacobian(states, drive)
-            for _ in range(times - 1):
-                states = self.step(states, drive)
-                total = jacobian(states, drive) @ total
-            return total
-
-        def carried(states: Tensor, tangents: Tensor, drive: Any) -> tuple[Tensor, Tensor]:
-            assert push is not None
-            for _ in range(times):
-                states, tangents = push(states, tangents, drive)
-            return states, tangents
-
         return replace(
-            self,
-            step=step,
+            in_turn(self, lambda drive: repeat(drive, times)),
             name=f"{self.name}, {times} steps",
             fingerprint=f"{self.fingerprint}^{times}" if self.fingerprint else "",
-            weights={},
             dt=self.dt * times,
-            jacobian=None if jacobian is None else product,
-            push=None if push is None else carried,
         )
 
     def through(
@@ -173,6 +149,40 @@ class Dynamics:
         from hooks.coordinates import through
 
         return through(self, encode, decode)
+
+
+def in_turn(dynamics: Dynamics, drives: Callable[[Any], Iterable[Any]]) -> Dynamics:
+    """The map that takes one step under each of ``drives(drive)``, in order; a hand-written slope and push are kept."""
+    jacobian, push = dynamics.jacobian, dynamics.push
+
+    def step(states: TensorLike, drive: Any) -> TensorLike:
+        for one in drives(drive):
+            states = dynamics.step(states, one)
+        return states
+
+    def product(states: Tensor, drive: Any) -> Tensor:
+        assert jacobian is not None
+        total = None
+        for one in drives(drive):
+            slope = jacobian(states, one)
+            total = slope if total is None else slope @ total
+            states = dynamics.step(states, one)
+        assert total is not None
+        return total
+
+    def carried(states: Tensor, tangents: Tensor, drive: Any) -> tuple[Tensor, Tensor]:
+        assert push is not None
+        for one in drives(drive):
+            states, tangents = push(states, tangents, one)
+        return states, tangents
+
+    return replace(
+        dynamics,
+        step=step,
+        jacobian=None if jacobian is None else product,
+        push=None if push is None else carried,
+        weights={},
+    )
 
 
 def digest(*settings: Any) -> str:

@@ -79,12 +79,15 @@ def tokenizer(source: Path | str, *, revision: str | None = None, trust: bool = 
     Raises
     ------
     LoadError
-        As ``pretrained``.
+        As ``pretrained``, and when it has no tokens, which is what the library makes of a folder without one.
     """
     import transformers
 
     def read(place: str, **where: Any) -> Any:
-        return transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=trust, **where)
+        found = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=trust, **where)
+        if len(found) <= len(found.all_special_tokens):
+            raise ValueError("its tokenizer has no tokens")
+        return found
 
     return from_library(source, read, revision=revision)
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hooks.errors import InputError, LoadError
-from hooks.pretrained import from_library
+from hooks.pretrained import tokenizer
 
 NUMPY = b"\x93NUMPY"
 
@@ -44,8 +44,8 @@ def tokens_of(file: Path | str, source: Path | str, *, longest: int | None = Non
     if not texts:
         raise InputError(f"{file} holds no text")
     if any(isinstance(text, str) for text in texts):
-        tokenizer = _tokenizer(source)
-        texts = [tokenizer(text)["input_ids"] if isinstance(text, str) else text for text in texts]
+        read = _tokenizer(source)
+        texts = [read(text)["input_ids"] if isinstance(text, str) else text for text in texts]
     rows = [np.asarray(text, dtype=np.int64)[:longest] for text in texts]
     empty = next((number for number, row in enumerate(rows, 1) if not len(row)), None)
     if empty is not None:
@@ -91,16 +91,8 @@ def _array(file: Path) -> Sequence[np.ndarray]:
 
 def _tokenizer(source: Path | str) -> Any:
     """The tokenizer beside a model."""
-    from transformers import AutoTokenizer
-
-    def read(place: str, **where: Any) -> Any:
-        found = AutoTokenizer.from_pretrained(place, **where)
-        if len(found) <= len(found.all_special_tokens):  # what the library makes of a folder that has none
-            raise ValueError("its tokenizer has no tokens")
-        return found
-
     try:
-        return from_library(source, read)
+        return tokenizer(source)
     except LoadError as error:
         raise InputError(
             f"no tokenizer came with {source}, so texts cannot be read: give token ids, as .npy or as lines of "

@@ -23,7 +23,6 @@ NULL_WIDTH = 256  # of Gaussian blocks in place of wider ones
 DRAWS = 39  # of them: rank p from 0.025
 PROBES = 32  # random directions for a trace: good to some 20 % over the square root of the rank
 LARGEST_MISS = {torch.float64: 1e-9, torch.float32: 1e-4}
-TWINS, UNLEARNED = "random-weight twins", "training made no difference"
 GAUSSIAN, UNSTRUCTURED = "Gaussian blocks", "updates are independent Gaussian matrices of the same norm"
 
 Link = tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]  # a linear map of columns, and its adjoint

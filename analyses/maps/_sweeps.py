@@ -22,9 +22,7 @@ from hooks.tangent import pushed
 TAIL = 256  # states kept of the last half of each run, evenly spaced, to tell attractors apart
 LAST = 128  # last states, for the period
 BLOCKS = 32  # of which means are taken for the standard error
-WIDE = (
-    1024  # coordinates; of wider states the rings hold a sketch and frames are orthonormalised in place: memory decides
-)
+WIDE = 1024  # coordinates; of wider states, rings hold a sketch and frames are orthonormalised in place, for memory
 SKETCH = 256  # sums over random signs: distances to 1 / sqrt(SKETCH), 6 %, and what repeats still repeats
 WIDEST_DETERMINANT = 64  # the sum rule carries as many tangents again; wider maps go without
 PARTED = 1e4  # ratio of the longest to the shortest tangent at which the frame is orthonormalised: costs four digits of sixteen

@@ -29,8 +29,6 @@ from analyses.maps._blocks import (
     GAUSSIAN,
     LEADING,
     SETTLED,
-    TWINS,
-    UNLEARNED,
     UNSTRUCTURED,
     WIDEST,
     block_link,
@@ -46,6 +44,7 @@ from analyses.maps._blocks import (
 )  # fmt: skip
 from analyses.maps._eigenvalues import eigenvalues_at, sorted_eigenvalues
 from analyses.result import Check, Null, Result, axes_or_new, counted
+from analyses.trajectories._depth import TWIN, UNLEARNED
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
@@ -116,7 +115,7 @@ class BlockSpectra(Result):
             text += f"; non-normality is not shown above {WIDEST} units"
         if blocks > 1:
             text += f"; coupling of {self.coupled} directions {numbers[COUPLING]:.3g}{told(self.nulls, COUPLING)}"
-        if not any(null.name == TWINS for null in self.nulls):
+        if not any(null.name == TWIN for null in self.nulls):
             text += "; no twins were given, so nothing says that training did it"
         return text
 
@@ -221,7 +220,7 @@ def block_spectra(
         coupled=coupled,
         dim=dim,
         nulls=(
-            *nulls_of(observed, [twin.statistics for twin in twins], TWINS, UNLEARNED),
+            *nulls_of(observed, [twin.statistics for twin in twins], TWIN, UNLEARNED[TWIN]),
             *nulls_of(observed, by_draw, GAUSSIAN, UNSTRUCTURED),
         ),
         checks=(

@@ -33,8 +33,6 @@ from analyses.maps._blocks import (
     NULL_WIDTH,
     PROBES,
     SETTLED,
-    TWINS,
-    UNLEARNED,
     UNSTRUCTURED,
     WIDEST,
     Link,
@@ -53,6 +51,7 @@ from analyses.maps._blocks import (
 )  # fmt: skip
 from analyses.maps._products import prefix_log_singular_values
 from analyses.result import Check, Null, Result, axes_or_new, counted
+from analyses.trajectories._depth import TWIN, UNLEARNED
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
@@ -133,7 +132,7 @@ class DepthGrowth(Result):
         first = self.effective_ranks[:, 1].mean()  # where a funnel may already end
         text += f"; effective rank of the product, share of {self.dim}: {first:.3g} after "
         text += f"{counted(int(self.depths[1]), 'block')}, {numbers[RANK]:.3g} after all{told(self.nulls, RANK)}"
-        if not any(null.name == TWINS for null in self.nulls):
+        if not any(null.name == TWIN for null in self.nulls):
             text += "; no twins were given, so nothing says that training did it"
         return text
 
@@ -232,7 +231,7 @@ def depth_growth(
     return replace(
         result,
         nulls=(
-            *nulls_of(result.statistics, [twin.statistics for twin in twins], TWINS, UNLEARNED),
+            *nulls_of(result.statistics, [twin.statistics for twin in twins], TWIN, UNLEARNED[TWIN]),
             *nulls_of(result.statistics, drawn, GAUSSIAN, UNSTRUCTURED),
         ),
         checks=(

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from analyses.maps._blocks import fitting, replayed
 from analyses.result import Check, Null, Outcome, Result, axes_or_new, counted
 from analyses.trajectories._depth import SCRAMBLED, TWIN, twin_null
 from hooks.dynamics import Dynamics, as_states
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RESAMPLES = 999  # of the texts
-LARGEST_MISS = {torch.float64: 1e-9, torch.float32: 1e-4}  # of the replayed path, relative to its norm
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,11 +178,10 @@ def teleport(
         for name, others in ((TWIN, twins), (SCRAMBLED, scrambled)):
             drawn = [float(np.log(max(twin.ratios[row, -1], 1e-300))) for twin in others]
             nulls += twin_null(_statistic(layer), float(logs[:, row, -1].mean()), drawn, name)
-    tolerance = max(LARGEST_MISS.get(one.dtype, 1e-2) for one in dynamics)
     return Teleport(
         chosen, *_intervals(logs, draws), *_intervals(relative, draws), sizes, len(logs), len(offsets),
         Outcome.CONVERGED if len(logs) == len(states) else Outcome.OUT_OF_TIME, tuple(nulls),
-        (Check("miss of the replayed path, relative to its norm", 0.0, stepped.missed, tolerance),),
+        (replayed([stepped.missed], dynamics),),
     )  # fmt: skip
 
 
@@ -194,18 +193,8 @@ def _fitting(
     dynamics: Sequence[Dynamics], trajectory: Trajectory, layers: Sequence[int] | None, grid: int, extent: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """States (texts, sites, dim) and the layers, or a refusal."""
-    states = trajectory.states
-    runs, sites, dim = states.shape
-    if trajectory.clock != "layer" or not trajectory.valid.all() or sites < 2 or len(dynamics) != runs or not runs:
-        raise InputError(
-            f"teleport takes one map a run over depth, none padded; {len(dynamics)} maps, {runs} runs of {sites} sites, "
-            f"clock {trajectory.clock!r} came"
-        )
-    other = next((one for one in dynamics if one.clock != "layer" or not one.driven or one.dim != dim), None)
-    if other is not None:
-        raise InputError(
-            f"{other.name!r} is not a map of {dim} units driven by its layer: residual(stack, tokens) makes one"
-        )
+    fitting(dynamics, trajectory, "teleport")
+    states, sites = trajectory.states, trajectory.states.shape[1]
     chosen = np.unique(np.linspace(0, sites - 2, min(5, sites - 1)).astype(int) if layers is None else np.array(layers))
     if not len(chosen) or chosen[0] < 0 or chosen[-1] > sites - 2 or grid < 2 or not extent > 0:
         raise InputError(f"layers lie in 0 to {sites - 2}, with {grid=} from 2 and {extent=} above 0; {layers=} came")

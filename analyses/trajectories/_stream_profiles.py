@@ -116,6 +116,7 @@ def _log(values: np.ndarray) -> np.ndarray:
 
 
 def dot(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(runs, sites) inner products of states (runs, sites, dim)."""
     return np.einsum("rsd,rsd->rs", one, other)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hooks.dynamics import Dynamics, TensorLike, digest
+from hooks.dynamics import Dynamics, TensorLike, digest, in_turn
 from hooks.errors import DrivenError, InputError
 
 Part = Callable[..., Any]
@@ -154,38 +154,14 @@ def iterated_stack(dynamics: Dynamics, blocks: int) -> Dynamics:
         raise InputError(
             f"iterated_stack takes a map of clock 'layer' and a block at least; {dynamics.clock!r}, {blocks} blocks came"
         )
-    slope, push = dynamics.jacobian, dynamics.push
-
-    def step(states: TensorLike, _: Any) -> TensorLike:
-        for block in range(blocks):
-            states = dynamics.step(states, block)
-        return states
-
-    def product(states: Tensor, _: Any) -> Tensor:
-        assert slope is not None
-        total = torch.eye(dynamics.dim).to(states).expand(len(states), -1, -1)
-        for block in range(blocks):
-            total, states = slope(states, block) @ total, dynamics.step(states, block)
-        return total
-
-    def carried(states: Tensor, tangents: Tensor, _: Any) -> tuple[Tensor, Tensor]:
-        assert push is not None
-        for block in range(blocks):
-            states, tangents = push(states, tangents, block)
-        return states, tangents
-
     return replace(
-        dynamics,
-        step=step,
+        in_turn(dynamics, lambda _: range(blocks)),
         name=f"{dynamics.name}, {blocks} blocks an iteration",
         clock="iteration",
         driven=False,
         inputs=0,
-        jacobian=None if slope is None else product,
-        push=None if push is None else carried,
         box=None,
         fingerprint=f"{dynamics.fingerprint}*{blocks}" if dynamics.fingerprint else "",
-        weights={},
     )
 
 

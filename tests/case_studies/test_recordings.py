@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import case_studies
-from case_studies._recordings import delayed, memory, recording
+from case_studies._recordings import memory, recording
 from hooks.errors import InputError
 
 VALUES = np.arange(12.0).reshape(4, 3) / 7
@@ -53,10 +53,6 @@ def test_what_is_no_recording_is_refused(tmp_path):
     ):
         with pytest.raises(InputError, match=told):
             recording(tmp_path / name)
-
-
-def test_delays_stand_beside_each_other():
-    assert delayed(np.arange(7), dims=3, lag=2).tolist() == [[0, 2, 4], [1, 3, 5], [2, 4, 6]]
 
 
 def test_the_memory_of_an_autoregression_is_that_of_its_coefficient():

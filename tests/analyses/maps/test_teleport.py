@@ -126,7 +126,9 @@ def test_refusals():
         teleport(maps[:1], path)
     with refused(match="clock 'time' came"):
         teleport(maps, Trajectory(path.states))
-    with refused(match="'free' is not a map of 3 units driven by its layer"):
+    with refused(
+        match="takes maps of 3 units driven by the layer's number.*'free' has 3 units, clock 'time' and no drive"
+    ):
         teleport([Dynamics(lambda x, _: x, dim=3, name="free")] * 2, path)
     with refused(match="layers lie in 0 to 4, with grid=5"):
         teleport(maps, path, layers=[5])

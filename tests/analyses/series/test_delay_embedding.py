@@ -56,6 +56,7 @@ def test_runs_share_neighbours_but_not_states():
     assert np.abs(cut.E1 - whole.E1).max() < 0.1  # the same states but for 12 at the ends, and other neighbours
     embedded = delay_embedded(np.arange(10.0).reshape(2, 5), dimension=2, delay=3)
     assert embedded.tolist() == [[[0, 3], [1, 4]], [[5, 8], [6, 9]]]
+    assert delay_embedded(np.arange(7), dimension=3, delay=2).tolist() == [[[0, 2, 4], [1, 3, 5], [2, 4, 6]]]
 
 
 def test_a_constant_and_a_short_series_have_none():
