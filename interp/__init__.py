@@ -100,6 +100,7 @@ _WHERE = {
     "recurrent_states": "hooks.families.state_space",
     "region_table": "analyses.symbols.region_table",
     "regions": "analyses.symbols.regions",
+    "replication": "analyses.series.replication",
     "report": "interp.plans",
     "residual": "hooks.families.residual",
     "residual_stream": "analyses.trajectories.residual_stream",
