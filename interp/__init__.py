@@ -6,6 +6,7 @@ from typing import Any
 from interp._version import __version__
 
 _WHERE = {
+    "ablate": "hooks.intervention",
     "adaptive": "hooks.families.flow",
     "alignment": "analyses.maps.alignment",
     "along_drive": "hooks.families.path",
@@ -23,6 +24,7 @@ _WHERE = {
     "certify_contraction": "analyses.maps.contraction",
     "chart_continuum": "analyses.maps.continua",
     "checkpoints": "interp.revisions",
+    "clamp": "hooks.intervention",
     "classify": "analyses.maps.stability",
     "closed_loop": "hooks.families.closed_loop",
     "compare_graphs": "analyses.symbols.graph_comparison",
@@ -87,6 +89,8 @@ _WHERE = {
     "neuron_multifractal": "analyses.weights.neuron_multifractal",
     "open_store": "hooks.store",
     "ordinal_patterns": "analyses.series.ordinal",
+    "perturb": "hooks.intervention",
+    "perturbable": "hooks.intervention",
     "piecewise_dmd": "analyses.trajectories.piecewise_dmd",
     "plane_basins": "analyses.maps.basins",
     "power_spectrum_distance": "analyses.trajectories.power_spectrum_distance",
@@ -107,6 +111,7 @@ _WHERE = {
     "rollout": "hooks.dynamics",
     "rotations": "analyses.trajectories.rotation",
     "sample_entropy": "analyses.series.complexity",
+    "scaled": "hooks.intervention",
     "scrambled_twin": "hooks.twin",
     "selective_layer": "hooks.families.linear_form",
     "separatrix": "analyses.maps.boundaries",

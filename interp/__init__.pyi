@@ -111,6 +111,11 @@ from hooks.families.state_space_model import state_space_model as state_space_mo
 from hooks.fill_store import begin_store as begin_store
 from hooks.fill_store import fill_store as fill_store
 from hooks.increments import increments as increments
+from hooks.intervention import ablate as ablate
+from hooks.intervention import clamp as clamp
+from hooks.intervention import perturb as perturb
+from hooks.intervention import perturbable as perturbable
+from hooks.intervention import scaled as scaled
 from hooks.section import return_map as return_map
 from hooks.stack import record_stream as record_stream
 from hooks.stack import stack_of as stack_of
