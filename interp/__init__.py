@@ -67,6 +67,7 @@ _WHERE = {
     "havok": "analyses.trajectories.havok",
     "increments": "hooks.increments",
     "index_sum": "analyses.maps.index",
+    "interchange": "analyses.symbols.interchange",
     "intrinsic_dimension": "analyses.trajectories.intrinsic_dimension",
     "iterated_stack": "hooks.families.loop",
     "jacobian_spectra": "analyses.maps.jacobian_spectra",
