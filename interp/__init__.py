@@ -8,6 +8,7 @@ from interp._version import __version__
 _WHERE = {
     "ablate": "hooks.intervention",
     "adaptive": "hooks.families.flow",
+    "affine_pieces": "hooks.families.affine_pieces",
     "alignment": "analyses.maps.alignment",
     "along_drive": "hooks.families.path",
     "along_weights": "hooks.families.path",
@@ -105,6 +106,7 @@ _WHERE = {
     "recurrent_states": "hooks.families.state_space",
     "region_table": "analyses.symbols.region_table",
     "regions": "analyses.symbols.regions",
+    "replacement": "analyses.symbols.replacement",
     "report": "interp.plans",
     "residual": "hooks.families.residual",
     "residual_stream": "analyses.trajectories.residual_stream",

@@ -54,6 +54,7 @@ from analyses.symbols.markov_order import markov_order as markov_order
 from analyses.symbols.prediction_excess import prediction_excess as prediction_excess
 from analyses.symbols.region_table import region_table as region_table
 from analyses.symbols.regions import regions as regions
+from analyses.symbols.replacement import replacement as replacement
 from analyses.symbols.subshift import subshift_entropy as subshift_entropy
 from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
@@ -86,6 +87,7 @@ from hooks.dictionary import feature_increments as feature_increments
 from hooks.dictionary import load_dictionary as load_dictionary
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
+from hooks.families.affine_pieces import affine_pieces as affine_pieces
 from hooks.families.closed_loop import closed_loop as closed_loop
 from hooks.families.controlled import controlled_flow as controlled_flow
 from hooks.families.dynamix import dynamix as dynamix

@@ -43,23 +43,6 @@ def one_edit_away(
     return tuple(kinds), made
 
 
-def majority_machine(classes: np.ndarray, words: np.ndarray, said: np.ndarray, like: Automaton) -> Automaton:
-    """The machine that goes from each class where most visits go and says what is said there most.
-
-    classes and said (runs, steps + 1), words (runs, steps); a class that is not left by a symbol stays.
-    """
-    states = len(like)
-    moves = np.zeros((states, len(like.symbols), states), dtype=np.int64)
-    np.add.at(moves, (classes[:, :-1], words, classes[:, 1:]), 1)
-    voices = np.zeros((states, len(like.outputs)), dtype=np.int64)
-    np.add.at(voices, (classes, said), 1)
-    stay = np.arange(states)[:, None]
-    edges = np.where(moves.any(axis=2), moves.argmax(axis=2), stay)
-    initial = int(np.bincount(classes[:, 0], minlength=states).argmax())
-    labels = voices.argmax(axis=1)
-    return replace(like, transitions=edges, labels=labels, chances=np.eye(len(like.outputs))[labels], initial=initial)
-
-
 def evenly(labels: np.ndarray, most: int, generator: np.random.Generator) -> np.ndarray:
     """Places, ``most`` at most, drawn as evenly over the labels as they allow."""
     places = generator.permutation(len(labels))

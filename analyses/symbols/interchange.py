@@ -131,9 +131,9 @@ class Interchange(Result):
         text = (
             f"{self.within:.2%} ({low:.1%} to {high:.1%}) of the swaps {whole} within a class change no output, and "
             f"{self.across:.2%} ({low_across:.1%} to {high_across:.1%}) of those across {classes} classes give the outputs "
-            f"of the class put in, other than before in {self.differing:.0%}: interchange accuracy {self.accuracy:.4g}, against "
-            f"{self.chance:.3g} by chance (random partitions: {draws.max():.3g} at most, p = {self.nulls[0].p:.2g}) and "
-            f"{self.edits.max():.4g} for the best of {edits} one edit away (p = {self.edit_p:.2g})"
+            f"of the class put in, other than before in {self.differing:.0%}: interchange accuracy {self.accuracy:.4g}, "
+            f"against {self.chance:.3g} by chance (random partitions: {draws.max():.3g} at most, p = {self.nulls[0].p:.2g}) "
+            f"and {self.edits.max():.4g} for the best of {edits} one edit away (p = {self.edit_p:.2g})"
         )
         if self.confirmed:
             return f"{text}: confirmed, the network has the states of this machine"
