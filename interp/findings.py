@@ -17,10 +17,12 @@ from analyses.maps.kicks import MinimalKicks
 from analyses.maps.lyapunov import LyapunovSpectrum
 from analyses.maps.slow_points import SlowPoints
 from analyses.maps.transitions import Transitions
+from analyses.maps.unit_effects import UnitEffects
 from analyses.result import Null, Outcome, Result, counted
 from analyses.symbols.exact_cycles import ExactCycles
 from analyses.symbols.exact_fixed_points import ExactFixedPoints
 from analyses.symbols.region_table import RegionTable
+from analyses.symbols.swap_test import SwapTest
 from analyses.trajectories.stream_geometry import StreamGeometry
 
 R = TypeVar("R", bound=Result)
@@ -103,6 +105,11 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
         found = _first(results, kind)
         if found is not None:
             sentences.append(f"{head}: {found.summary()}.")
+    swaps, silenced = _first(results, SwapTest), _first(results, UnitEffects)
+    if swaps is not None:
+        sentences.append(exchange_sentence(swaps))
+    if silenced is not None:
+        sentences.append(f"Units silenced, measured by what is said: {silenced.summary()}.")
     if spectrum is not None:
         sentences.append(exponent_sentence(spectrum))
     if portrait is not None:
@@ -183,6 +190,19 @@ def mechanism_sentence(table: Transitions) -> str:
     elif table.deterministic and changed.any():
         text += " Each pulse takes each memory to one memory: the table is a finite automaton."
     return text
+
+
+def exchange_sentence(swaps: SwapTest) -> str:
+    """Whether a state of another memory makes the network go on from that memory."""
+    if not swaps.nulls:
+        return f"Not shown: that the network goes by its memories; {swaps.summary()}."
+    text = (
+        f"a state put in the place of one that leads to the same memory changes what is said over {swaps.horizon} steps by "
+        f"{swaps.within:.2g}, of one that leads to another by {swaps.across:.2g}"
+    )
+    if swaps.confirmed:
+        return f"Causal test: the network goes by its memories; {text} (p = {swaps.nulls[0].p:.2g})."
+    return f"Causal test, not shown that its memories are all the network goes by: {text}."
 
 
 def exponent_sentence(spectrum: LyapunovSpectrum) -> str:

@@ -32,6 +32,7 @@ from hooks.errors import InputError
 from hooks.families import PiecewiseLinear
 from hooks.pretrained import is_transformers
 from hooks.trajectory import Trajectory
+from interp.causal_step import causal_tests
 from interp.findings import account
 from interp.journal import Journal
 from interp.network import load
@@ -45,9 +46,7 @@ LONG_RUN = 1000  # steps, the first fifth a transient, over which the shares of 
 MOST_MEMORIES = 64  # of which the smallest kicks are sought
 WIDEST_SPECTRUM = 64  # directions of a full Lyapunov spectrum; wider maps get the leading 16
 MOST_PULSES = 16
-UNWRITTEN = (
-    "Its map is code, so no weights are written beside the page, and interp verify can prove nothing of it again."
-)
+UNWRITTEN = "Its map is code: no weights are written beside the page, and interp verify can prove nothing of it again."
 
 
 def recurrent(
@@ -108,6 +107,7 @@ def recurrent(
             pulse_names=tuple(pulses),
         )
     _boundaries(journal, held, portrait, memories, starts, about)
+    causal_tests(journal, dynamics, held, trajectory, memories, about)
 
 
 def _rests(
