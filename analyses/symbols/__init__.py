@@ -12,6 +12,7 @@ markov_order           how far back the next symbol depends on the past, against
 prediction_excess      how far a predictor's loss is above the smallest possible one
 region_table           what each linear region does: share of time, fixed point, eigenvalues
 regions                the linear regions visited: occupancy, coverage, dwell times, jumps
+state_merging          how many states a network that reads symbols has: states after words merged, at every threshold
 subshift               topological entropy of a graph that is exactly the grammar
 swap_test              whether classes of states mean something to the network itself: states exchanged within and across them
 symbolic_graph         which region leads to which, with intervals; GraphML, DOT and JSON text
