@@ -45,6 +45,7 @@ from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
 from analyses.series.replication import replication as replication
 from analyses.series.wavelet_leaders import wavelet_leaders as wavelet_leaders
 from analyses.series.zero_one import zero_one_test as zero_one_test
+from analyses.symbols.active_learning import learn_automaton as learn_automaton
 from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing
 from analyses.symbols.almost_linear_fit import fit_almost_linear as fit_almost_linear
 from analyses.symbols.automaton import automaton as automaton
@@ -59,6 +60,7 @@ from analyses.symbols.prediction_excess import prediction_excess as prediction_e
 from analyses.symbols.region_table import region_table as region_table
 from analyses.symbols.regions import regions as regions
 from analyses.symbols.replacement import replacement as replacement
+from analyses.symbols.state_merging import merge_states as merge_states
 from analyses.symbols.subshift import subshift_entropy as subshift_entropy
 from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
