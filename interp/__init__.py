@@ -77,6 +77,7 @@ _WHERE = {
     "load_dictionary": "hooks.dictionary",
     "long_range": "analyses.series.long_range",
     "loop": "hooks.families.loop",
+    "loop_attractors": "analyses.maps.loop_attractors",
     "loss_slices": "analyses.maps.loss_slices",
     "lyapunov_spectrum": "analyses.maps.lyapunov",
     "markov_order": "analyses.symbols.markov_order",

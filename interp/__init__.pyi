@@ -20,6 +20,7 @@ from analyses.maps.gradient_growth import gradient_growth as gradient_growth
 from analyses.maps.index import index_sum as index_sum
 from analyses.maps.jacobian_spectra import jacobian_spectra as jacobian_spectra
 from analyses.maps.kicks import minimal_kicks as minimal_kicks
+from analyses.maps.loop_attractors import loop_attractors as loop_attractors
 from analyses.maps.loss_slices import loss_slices as loss_slices
 from analyses.maps.lyapunov import lyapunov_spectrum as lyapunov_spectrum
 from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsify_lyapunov_function

@@ -12,6 +12,7 @@ absence                where it does not rest: a box proved free of fixed points
 contraction            does every step bring states closer: a metric and a rate, proved, or the failing state
 lyapunov_functions     is V a Lyapunov function: a counterexample, a proof outside a shell, or neither
 basins                 which share of the starts ends on which attractor, and the basins in a plane
+loop_attractors        where a loop of encode and decode ends, from data and from noise, and what it does there
 boundaries             what separates two attractors: the edge state, and the stable manifold of the saddle
 kicks                  the smallest kick that turns one memory into another
 continuation           how rests move, vanish and turn unstable over one parameter
