@@ -72,11 +72,12 @@ class AttractorAccount(Result):
             return text
         chance = {null.statistic: float(np.median(null.draws)) for null in self.nulls}
         said = [
-            f"the {name} says where for {share:.3f} ({low:.3f} to {high:.3f})"
-            + (f", a random one of equal sizes for {chance[name]:.3f}" if name in chance else "")
+            f"{name} {share:.3f} ({low:.3f} to {high:.3f}"
+            + (f"; in random order {chance[name]:.3f})" if name in chance else ")")
             for name, share, (low, high) in zip(self.names, self.recovered, self.intervals, strict=True)
         ]
-        return f"{text}; {'; '.join(said)}" + ("" if self.nulls else "; with one attractor there is nothing to tell")
+        text += f"; share of these that each account recovers: {', '.join(said)}"
+        return text + ("" if self.nulls else "; with one attractor there is nothing to tell")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Share recovered by each account with its interval, and a cross for the random assignment."""

@@ -100,16 +100,20 @@ class LoopAttractors(Result):
         rest = len(self.outcomes) - converged - diverged
         return np.array([converged, diverged, rest]) / max(1, len(self.outcomes))
 
+    def reached(self, kind: int) -> np.ndarray:
+        """Numbers of the attractors on which starts from data (0) or noise (1) end."""
+        return np.flatnonzero(self.stable & (self.hits[:, kind] > 0))
+
     @property
     def counts(self) -> np.ndarray:
         """(2,) attractors reached from data and from noise."""
-        return ((self.hits > 0) & self.stable[:, None]).sum(axis=0)
+        return np.array([len(self.reached(kind)) for kind in (0, 1)])
 
     @property
     def chamfer(self) -> float:
         """Between the attractors reached from data and those reached from noise: the mean distance to the nearest of the other
         set, over both; NaN where a set is empty."""
-        data, noise = (self.points[self.stable & (self.hits[:, kind] > 0)] for kind in (0, 1))
+        data, noise = (self.points[self.reached(kind)] for kind in (0, 1))
         if not len(data) or not len(noise):
             return float("nan")
         apart = cdist(data, noise)

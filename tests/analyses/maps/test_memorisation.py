@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from analyses.maps.memorisation import COSINE, RANK, memorisation
+from analyses.maps.memorisation import EXCESS, RANK, memorisation
 from hooks.errors import InputError
 
 rng = np.random.default_rng(0)
@@ -19,8 +19,8 @@ def test_training_points_themselves_are_memorised_and_beat_the_held_out_ones():
     found = memorisation(3.0 * TRAINING[[7, 2, 9]], TRAINING, beside={"held-out points": HELD_OUT})
     assert found.cosines == pytest.approx(1, abs=1e-12) and found.nearest.tolist() == [7, 2, 9]
     assert found.shown and found.checks[0].passed
-    # p of a value beyond all 999 draws, whose spread is two-sided: 1 / 1000
-    assert next(null.p for null in found.nulls if null.statistic == COSINE) == pytest.approx(0.001)
+    # p of a value beyond all 999 draws: 1 / 1000
+    assert next(null.p for null in found.nulls if null.statistic == EXCESS) == pytest.approx(0.001)
 
 
 def test_held_out_points_as_attractors_are_not_memorised():
@@ -32,7 +32,7 @@ def test_held_out_points_as_attractors_are_not_memorised():
 def test_points_farther_than_their_null_are_not_memorised_either():
     flipped = -np.abs(TRAINING[:10])
     found = memorisation(flipped, np.abs(TRAINING), beside={"held-out points": np.abs(HELD_OUT)})
-    assert all(null.beaten for null in found.nulls if null.statistic == COSINE) and not found.shown
+    assert next(null.p for null in found.nulls if null.statistic == EXCESS) == 1 and not found.shown
 
 
 def test_random_attractors_beat_their_null_in_one_case_of_twenty():
@@ -40,7 +40,7 @@ def test_random_attractors_beat_their_null_in_one_case_of_twenty():
     for seed in range(60):
         again = np.random.default_rng(seed).standard_normal((120, 20))
         found = memorisation(again[:20], TRAINING, beside={"others": again[20:]}, draws=99)
-        beaten.append(next(null.beaten for null in found.nulls if null.statistic == COSINE))
+        beaten.append(next(null.beaten for null in found.nulls if null.statistic == EXCESS))
     assert np.mean(beaten) <= 0.15  # 3 of 60 expected; more than 9 with p = 0.001
 
 
