@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.maps._attractors import NOWHERE, ends, given_attractors
-from analyses.result import Check, Null, Result, axes_or_new, counted
+from analyses.result import Check, Null, Result, axes_or_new
 from hooks.dynamics import Dynamics, as_states, autonomous
 from hooks.errors import InputError
 from hooks.tangent import jacobian
@@ -67,7 +67,8 @@ class AttractorAccount(Result):
     def summary(self) -> str:
         """Share recovered by each account, beside chance."""
         known = int((self.ends != NOWHERE).sum())
-        text = f"{known} of {len(self.ends)} held-out starts end on one of {counted(self.attractors, 'attractor')}"
+        where = f"one of {self.attractors} attractors" if self.attractors > 1 else "the one attractor"
+        text = f"{known} of {len(self.ends)} held-out starts end on {where}"
         if not known:
             return text
         chance = {null.statistic: float(np.median(null.draws)) for null in self.nulls}

@@ -76,7 +76,7 @@ def test_one_attractor_leaves_nothing_to_tell():
 def test_starts_that_leave_are_not_counted():
     found = account(linear(2 * np.eye(1)), [[0.0]], held_out=np.ones((3, 1)), steps=20)
     assert found.ends.tolist() == [-1] * 3 and np.isnan(found.recovered).all()
-    assert found.summary() == "0 of 3 held-out starts end on one of 1 attractor"
+    assert found.summary() == "0 of 3 held-out starts end on the one attractor"
 
 
 def test_refusals():
