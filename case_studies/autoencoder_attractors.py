@@ -167,7 +167,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         }
         kept = journal.note(
             _title(key, "memorisation"), memorisation, network.decoded(points).numpy(), data, beside=beside,
-            draws=specimen.draws,
+            image=(8, 8), draws=specimen.draws,
         )  # fmt: skip
         sentences.append(f"{group}. {kept.summary()}.")
         for other, strange in _strangers(specimen.held_out).items():

@@ -103,7 +103,13 @@ def autoencoder(
         "decodings of random codes": network.decoded(drawn).numpy(),
     }
     journal.note(
-        f"{about}memorisation", memorisation, network.decoded(points).numpy(), seen, beside=beside, draws=draws
+        f"{about}memorisation",
+        memorisation,
+        network.decoded(points).numpy(),
+        seen,
+        beside=beside,
+        image=_image(np.shape(training)[1:]),
+        draws=draws,
     )
     shuffled = rng.permuted(unseen, axis=0)
     strange = network.codes(shuffled.reshape(np.shape(held_out)))
@@ -234,6 +240,12 @@ def ending_sentence(found: LoopAttractors) -> str:
         f"The loop keeps which of {counted(int(found.stable.sum()), 'attractor')} it came to, {data} reached from data and "
         f"{noise} from noise: {shares}."
     )
+
+
+def _image(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(height, width) of inputs that are images of one channel; empty for others."""
+    image = shape[1:] if len(shape) == 3 and shape[0] == 1 else shape
+    return tuple(image) if len(image) == 2 else ()
 
 
 def _data(inputs: Any, kind: str) -> np.ndarray:

@@ -23,6 +23,7 @@ from hooks.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SHOWN = 12  # attractors drawn as images
 EXPLAINED = 0.9  # of the sum of squares
 EXCESS, RANK = "excess of the mean largest cosine", "rank of the decoded attractors"
 
@@ -37,6 +38,10 @@ class Memorisation(Result):
         Of each with the training point of largest cosine.
     nearest : (found,)
         That point.
+    pairs : (2, found, values)
+        The decoded attractors, and the training points nearest to them.
+    image
+        (height, width) of the values where they are an image; empty elsewhere.
     rank
         Directions that carry 90 % of the squares of all of them; 0 for none.
     names
@@ -52,6 +57,8 @@ class Memorisation(Result):
 
     cosines: Float[np.ndarray, " found"]
     nearest: Int[np.ndarray, " found"]
+    pairs: Float[np.ndarray, "2 found values"]
+    image: tuple[int, ...]
     rank: int
     names: tuple[str, ...]
     beside: Float[np.ndarray, " sets"]
@@ -87,8 +94,18 @@ class Memorisation(Result):
         return f"{text}; rank {self.rank}" + (f" (of equally many {', '.join(ranks)})" if ranks else "")
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Cosines of the attractors in order, with the mean of each other set as a line."""
+        """Attractors above the training points nearest to them, each to its own scale, where they are images; else their cosines
+        in order, with the mean of each other set as a line."""
         ax = axes_or_new(ax)
+        if self.image and len(self.cosines):
+            order = np.argsort(-self.cosines, kind="stable")[:SHOWN]
+            tiles = self.pairs[:, order].reshape(2, len(order), *self.image)
+            tiles = tiles / np.maximum(np.abs(tiles).max(axis=(2, 3), keepdims=True), 1e-300)  # cosines know no scale
+            framed = np.pad(tiles, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+            ax.imshow(np.concatenate(np.concatenate(framed, axis=1), axis=1), cmap="gray_r", interpolation="nearest")
+            ax.set(xticks=[], yticks=[(self.image[0] + 1) * row + self.image[0] / 2 - 0.5 for row in (0, 1)])
+            ax.set_yticklabels(["attractor", "nearest"])
+            return ax
         ax.plot(np.arange(1, len(self.cosines) + 1), np.sort(self.cosines)[::-1], "o", color="#0072b2", markersize=4)
         for name, value, line in zip(self.names, self.beside, ("-", "--", ":", "-.") * 8, strict=False):
             ax.axhline(value, color="0.4", linestyle=line, linewidth=1, label=name)
@@ -103,6 +120,7 @@ def memorisation(
     training: Any,
     *,
     beside: Mapping[str, Any],
+    image: tuple[int, ...] = (),
     draws: int = 999,
     generator: np.random.Generator | None = None,
 ) -> Memorisation:
@@ -116,6 +134,8 @@ def memorisation(
     beside
         Name -> (points, values): held-out data, their reconstructions, decodings of random codes. A set smaller than the number
         of attractors gives its mean but no null.
+    image
+        (height, width) of the values, for drawings; left out where they are no image.
     draws
         Of as many points as there are attractors, for each null.
     generator
@@ -124,13 +144,15 @@ def memorisation(
     Raises
     ------
     InputError
-        For arrays that are not (points, values) of one width, not finite, or no training point.
+        For arrays that are not (points, values) of one width, not finite, or no training point; an image of another size.
     """
     generator = generator or np.random.default_rng(0)
     seen = _rows(training, "training")
     if not len(seen):
         raise InputError("memorisation is of training points, and none came")
     found = _rows(decoded, "decoded", seen.shape[1])
+    if image and (len(image) != 2 or image[0] * image[1] != seen.shape[1]):
+        raise InputError(f"an image is (height, width) of {seen.shape[1]} values, but {image} came")
     others = {name: _rows(points, name, seen.shape[1]) for name, points in beside.items()}
     directions = _units(seen)
     products = _units(found) @ directions.T
@@ -153,6 +175,8 @@ def memorisation(
     return Memorisation(
         cosines=cosines,
         nearest=products.argmax(axis=1).astype(np.int64),
+        pairs=np.stack([found, seen[products.argmax(axis=1)]]),
+        image=tuple(image),
         rank=rank,
         names=tuple(others),
         beside=np.array([values.mean() if len(values) else np.nan for values in nearest.values()], dtype=np.float64),

@@ -10,7 +10,7 @@ TRAINING, HELD_OUT = rng.standard_normal((200, 20)), rng.standard_normal((100, 2
 
 def specimens():
     return [
-        memorisation(TRAINING[:5], TRAINING, beside={"held-out points": HELD_OUT}, draws=19),
+        memorisation(TRAINING[:5], TRAINING, beside={"held-out points": HELD_OUT}, image=(4, 5), draws=19),
         memorisation(np.zeros((0, 20)), TRAINING, beside={"held-out points": HELD_OUT}),
     ]
 
@@ -18,6 +18,7 @@ def specimens():
 def test_training_points_themselves_are_memorised_and_beat_the_held_out_ones():
     found = memorisation(3.0 * TRAINING[[7, 2, 9]], TRAINING, beside={"held-out points": HELD_OUT})
     assert found.cosines == pytest.approx(1, abs=1e-12) and found.nearest.tolist() == [7, 2, 9]
+    assert np.array_equal(found.pairs[0], 3 * found.pairs[1])
     assert found.shown and found.checks[0].passed
     # p of a value beyond all 999 draws: 1 / 1000
     assert next(null.p for null in found.nulls if null.statistic == EXCESS) == pytest.approx(0.001)
@@ -71,5 +72,7 @@ def test_refusals():
         memorisation(TRAINING, np.zeros((0, 20)), beside={})
     with pytest.raises(InputError, match=r"decoded has shape \(points, 20\), all finite, but \(2, 3\) came"):
         memorisation(np.zeros((2, 3)), TRAINING, beside={})
+    with pytest.raises(InputError, match=r"an image is \(height, width\) of 20 values, but \(3, 5\) came"):
+        memorisation(TRAINING, TRAINING, beside={}, image=(3, 5))
     with pytest.raises(InputError, match="all finite"):
         memorisation(np.full((2, 20), np.nan), TRAINING, beside={})
