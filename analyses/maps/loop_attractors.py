@@ -65,6 +65,8 @@ class LoopAttractors(Result):
         Attractors from data and from noise as published: ends by that rule, told apart by their cosines.
     periods : (starts,)
         Of the short cycle that a start was still on at the last step; 0 for none.
+    strides : (starts,)
+        |f(z) - z| at each start's last step: large where an undecided start keeps moving, small where it is slow.
     outcomes
         How each start ended: OUT_OF_STEPS is undecided, STUCK a rest with no root beside it.
     checks
@@ -80,6 +82,7 @@ class LoopAttractors(Result):
     stopped: Int[np.ndarray, " starts"]
     cosine_counts: Int[np.ndarray, " 2"]
     periods: Int[np.ndarray, " starts"]
+    strides: Float[np.ndarray, " starts"]
     outcomes: tuple[Outcome, ...]
     checks: tuple[Check, ...]
 
@@ -147,7 +150,9 @@ class LoopAttractors(Result):
         stray = Counter(outcome.value for outcome in self.outcomes if outcome is not Outcome.CONVERGED)
         text += "".join(f"; {count} {ending}" for ending, count in stray.items())
         cycles = Counter(self.periods[self.periods > 0].tolist())
-        return text + "".join(f", {count} of them on a cycle of period {k}" for k, count in sorted(cycles.items()))
+        text += "".join(f", {count} of them on a cycle of period {k}" for k, count in sorted(cycles.items()))
+        late = self.strides[[end is Outcome.OUT_OF_STEPS for end in self.outcomes]]
+        return text + (f", still moving by {np.median(late):.2g} a step in the median" if len(late) else "")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Eigenvalues at the rests against the unit circle, those of attractors apart."""
@@ -165,6 +170,7 @@ class Sweep:
     settled: Tensor  # (starts,) bool
     gone: Tensor  # (starts,) bool
     tail: Tensor  # (starts, kept, dim), a ring over the last steps
+    strides: Tensor  # (starts,) of the last step
 
 
 def loop_attractors(
@@ -214,7 +220,7 @@ def loop_attractors(
 
     never = torch.full((len(first),), -1, dtype=torch.int64, device=first.device)
     none = torch.zeros(len(first), dtype=torch.bool, device=first.device)
-    sweep = Sweep(0, first, never, first, none, none, first[:, None])
+    sweep = Sweep(0, first, never, first, none, none, first[:, None], never * torch.nan)
     for sweep in watch(_sweeps(dynamics, first, steps, tolerance), steps):
         pass
     rows = torch.nonzero(sweep.settled)[:, 0]
@@ -251,6 +257,7 @@ def loop_attractors(
         stopped=sweep.stopped.cpu().numpy(),
         cosine_counts=np.array([_by_cosine(ends[ruled & (from_noise == kind)]) for kind in (0, 1)], dtype=np.int64),
         periods=periods.numpy(),
+        strides=sweep.strides.double().cpu().numpy(),
         outcomes=outcomes,
         checks=(
             Check("largest residual |f(z) - z|", 0.0, worst, 1e-10),
@@ -263,7 +270,7 @@ def _sweeps(dynamics: Dynamics, first: Tensor, steps: int, tolerance: float) -> 
     states, ends = first.clone(), first.clone()
     stopped = torch.full((len(first),), -1, dtype=torch.int64, device=first.device)
     settled, gone = torch.zeros_like(stopped, dtype=torch.bool), torch.zeros_like(stopped, dtype=torch.bool)
-    tail = first[:, None].repeat(1, min(TAIL, steps), 1)
+    tail, last = first[:, None].repeat(1, min(TAIL, steps), 1), first.new_full((len(first),), torch.nan)
     bound = BOUND * float(first.norm(dim=1).max().clamp(min=1.0)) if len(first) else BOUND
     active = torch.arange(len(first), device=first.device)
     with torch.no_grad():
@@ -272,6 +279,7 @@ def _sweeps(dynamics: Dynamics, first: Tensor, steps: int, tolerance: float) -> 
                 return
             after = dynamics(states[active])
             strides = (after - states[active]).norm(dim=1)
+            last[active] = strides
             ruled = active[(strides**2 < tolerance) & (stopped[active] < 0)]
             stopped[ruled], ends[ruled] = step, states[ruled]
             finite = torch.isfinite(after).all(1) & (after.norm(dim=1) <= bound)
@@ -282,7 +290,7 @@ def _sweeps(dynamics: Dynamics, first: Tensor, steps: int, tolerance: float) -> 
             if step >= steps - tail.shape[1]:
                 tail[:, step % tail.shape[1]] = states
             active = active[finite & ~rests]
-            yield Sweep(step + 1, states, stopped, ends, settled, gone, tail)
+            yield Sweep(step + 1, states, stopped, ends, settled, gone, tail, last)
 
 
 def _sizes(states: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ class Memorisation(Result):
         return f"{text}; rank {self.rank}" + (f" (of equally many {', '.join(ranks)})" if ranks else "")
 
     def plot(self, ax: Axes | None = None) -> Axes:
-        """Attractors above the training points nearest to them, each to its own scale, where they are images; else their cosines
+        """Attractors above the training points nearest to them, each to its own scale, where they are images; else the cosines
         in order, with the mean of each other set as a line."""
         ax = axes_or_new(ax)
         if self.image and len(self.cosines):

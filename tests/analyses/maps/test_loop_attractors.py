@@ -77,7 +77,8 @@ def test_a_cycle_is_undecided_with_its_period():
     found = loop_attractors(bit(-1.0), [[0.5], [0.0]])
     assert found.outcomes == (Outcome.OUT_OF_STEPS, Outcome.CONVERGED)  # 0 is a rest, and repels
     assert found.periods.tolist() == [2, 0] and found.stable.tolist() == [False]
-    assert "1 ran out of steps, 1 of them on a cycle of period 2" in found.summary()
+    assert found.strides[0] == pytest.approx(2 * P, abs=1e-9)
+    assert "1 ran out of steps, 1 of them on a cycle of period 2, still moving by 1.9 a step" in found.summary()
 
 
 def test_growth_is_divergence_and_a_rest_that_repels_is_no_attractor():
