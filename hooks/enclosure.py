@@ -299,7 +299,7 @@ def _wave(function: Callable[[Tensor], Tensor], slope: Callable[[Tensor], Tensor
     return bounded
 
 
-def _relu(state: Enclosure) -> Enclosure:
+def _relu(state: Enclosure, inplace: bool = False) -> Enclosure:  # the module always says which
     low, high = _down(state.value.mid - state.value.rad), _up(state.value.mid + state.value.rad)
     on, off = (low > 0).to(low), (high <= 0).to(low)
     unsure = 1 - on - off  # the box crosses the kink: the slope lies in [0, 1]

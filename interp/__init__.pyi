@@ -1,5 +1,6 @@
 from analyses.maps.absence import certify_absence as certify_absence
 from analyses.maps.alignment import alignment as alignment
+from analyses.maps.attractor_account import attractor_account as attractor_account
 from analyses.maps.basins import basins as basins
 from analyses.maps.basins import plane_basins as plane_basins
 from analyses.maps.block_spectra import block_spectra as block_spectra
@@ -13,6 +14,7 @@ from analyses.maps.contraction import certify_contraction as certify_contraction
 from analyses.maps.covariant_vectors import covariant_vectors as covariant_vectors
 from analyses.maps.cycles import find_cycles as find_cycles
 from analyses.maps.depth_growth import depth_growth as depth_growth
+from analyses.maps.distribution_score import distribution_score as distribution_score
 from analyses.maps.exponent_curve import exponent_curve as exponent_curve
 from analyses.maps.fixed_points import find_fixed_points as find_fixed_points
 from analyses.maps.forcing_strength import forcing_strength as forcing_strength
@@ -20,9 +22,11 @@ from analyses.maps.gradient_growth import gradient_growth as gradient_growth
 from analyses.maps.index import index_sum as index_sum
 from analyses.maps.jacobian_spectra import jacobian_spectra as jacobian_spectra
 from analyses.maps.kicks import minimal_kicks as minimal_kicks
+from analyses.maps.loop_attractors import loop_attractors as loop_attractors
 from analyses.maps.loss_slices import loss_slices as loss_slices
 from analyses.maps.lyapunov import lyapunov_spectrum as lyapunov_spectrum
 from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsify_lyapunov_function
+from analyses.maps.memorisation import memorisation as memorisation
 from analyses.maps.memory_function import memory_function as memory_function
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify

@@ -48,7 +48,8 @@ def report(
         str, typer.Argument(help="A file of weights (safetensors, torch, npz), or a model folder of transformers.")
     ],
     inputs: Annotated[
-        Path | None, typer.Option(help="Inputs as .npy: (runs, steps, inputs) or (steps, inputs).")
+        Path | None,
+        typer.Option(help="Inputs as .npy: (runs, steps, inputs) or (steps, inputs); data of an autoencoder."),
     ] = None,
     text: Annotated[Path | None, typer.Option(help="Texts for a transformer, one a line.")] = None,
     twins: Annotated[int, typer.Option(help="Random-weight twins of a transformer, the null of its numbers.")] = 39,
@@ -68,7 +69,7 @@ def report(
     trust: Annotated[bool, typer.Option("--trust", help="Open a file that executes code. Only for your own.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the account of a trained network: a recurrent one, or a transformer with --text."""
+    """Write the account of a trained network: a recurrent one, an autoencoder with --inputs, a transformer with --text."""
     from hooks.errors import InputError
 
     options: Any = {}

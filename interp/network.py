@@ -16,7 +16,17 @@ from torch import nn
 
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError, LoadError
-from hooks.families import LeakyRate, LiquidTimeConstant, PiecewiseLinear, is_liquid, liquid, recurrent, stepped
+from hooks.families import (
+    LeakyRate,
+    LiquidTimeConstant,
+    PiecewiseLinear,
+    encode_decode,
+    is_encode_decode,
+    is_liquid,
+    liquid,
+    recurrent,
+    stepped,
+)
 from hooks.families.recurrent import weights
 from hooks.loading import loaded, tensors_of
 from hooks.pretrained import is_pretrained, is_transformers, pretrained
@@ -75,6 +85,11 @@ class Network:
         """The network as an almost-linear RNN, where it is one: its fixed points can then be listed with proof."""
         return self.module if isinstance(self.module, PiecewiseLinear) else None
 
+    @property
+    def encodes(self) -> bool:
+        """Whether it is an autoencoder, whose map is that of its codes (``hooks.families.encode_decode``)."""
+        return not self.widths and not isinstance(self.module, RECURRENT) and is_encode_decode(self.module)
+
     def dynamics(self, *, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
         """The network as a map. Raises LoadError for a module of no known family, InputError for a device that is not there."""
         try:
@@ -92,6 +107,8 @@ class Network:
             return liquid(module, dtype=dtype, device=device)
         if is_transformers(module):
             raise LoadError(f"{type(module).__name__} {STACK}")
+        if self.encodes:
+            return encode_decode(module).dynamics()
         if isinstance(module, nn.Module):
             if not self.widths and not takes_a_state(module):
                 raise LoadError(
@@ -116,10 +133,10 @@ def load(
     Parameters
     ----------
     source
-        A module (a recurrent layer or cell, a liquid one of ``ncps``, one that contains exactly one, or one with a forward of
-        (input, state)), a state dict, a LeakyRate, LiquidTimeConstant, PiecewiseLinear or Dynamics, or the path of a file:
-        safetensors, torch weights or checkpoint, npz. Of transformers: a model, a folder with its config.json and weights, or
-        a hub id, looked for in the local cache first. Such a model is not copied when it is in eval mode.
+        A module (a recurrent layer or cell, a liquid one of ``ncps``, one that contains exactly one, an autoencoder, or one
+        with a forward of (input, state)), a state dict, a LeakyRate, LiquidTimeConstant, PiecewiseLinear or Dynamics, or the
+        path of a file: safetensors, torch weights or checkpoint, npz. Of transformers: a model, a folder with its config.json
+        and weights, or a hub id, looked for in the local cache first. Such a model is not copied when it is in eval mode.
     model, kwargs
         "package.module:Class" and its arguments: the class is built and given the state dict.
     nonlinearity
@@ -179,6 +196,8 @@ def _of_module(module: nn.Module, source: str) -> Network:
     ):
         return _of_liquid(twin, cells[0], source, notes)
     found = {path: layer for path, layer in twin.named_modules() if isinstance(layer, RECURRENT)}
+    if not found and is_encode_decode(twin):
+        return Network(twin, source=source, notes=tuple(notes))
     if not any(isinstance(layer, nn.RNNBase) for layer in found.values()) and takes_a_state(twin):
         return _of_step(twin, found, source, notes)
     if not found:

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save
 from analyses.maps.certificates import Certificates
 from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
+from analyses.maps.loop_attractors import LoopAttractors
 from analyses.maps.stability import Stability
 from analyses.maps.transitions import DEPENDS, NOWHERE, Transitions
 from analyses.result import SCHEMA, Check, Outcome, Result
@@ -215,6 +216,8 @@ def _table(result: Result, beside: Mapping[str, Result]) -> dict[str, Any] | Non
     """What a result lists, a row each; None when it lists nothing."""
     if isinstance(result, FixedPoints | Cycles) and len(result.hits):
         return _points_table(result, beside)
+    if isinstance(result, LoopAttractors) and len(result.hits):
+        return _attractors_table(result)
     if isinstance(result, RegionTable) and len(result.regions):
         return _regions_table(result)
     return _transitions_table(result) if isinstance(result, Transitions) and result.targets.size else None
@@ -229,6 +232,28 @@ def _regions_table(result: RegionTable) -> dict[str, Any]:
         "lines": lines,
         "faint": False,
     }
+
+
+def _attractors_table(result: LoopAttractors) -> dict[str, Any]:
+    """Rests of a loop with the starts that end there."""
+    totals = [(result.from_noise == kind).sum() for kind in (0, 1)]
+    intervals = result.basin_intervals()
+    lines = []
+    for row, (data, noise) in enumerate(result.hits[:MOST_ROWS]):
+        low, high = intervals[row] if totals[0] else (math.nan, math.nan)
+        kind, radius = "attracts" if result.stable[row] else "does not attract", result.spectral_radii[row]
+        share = f"{data} ({low:.3f} to {high:.3f})"
+        lines.append([str(row + 1), kind, f"{radius:.4g}", f"{result.residuals[row]:.1e}", share, str(noise)])
+    header = [
+        "",
+        "kind",
+        "spectral radius",
+        "residual",
+        f"of {totals[0]} starts from data",
+        f"of {totals[1]} from noise",
+    ]
+    caption = f"{len(lines)} of {len(result.hits)} rests, most often reached first; shares of data with 95 % intervals"
+    return {"caption": caption, "header": header, "lines": lines, "faint": False}
 
 
 def _points_table(result: FixedPoints | Cycles, beside: Mapping[str, Result]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from hooks.trajectory import Trajectory
 from interp.causal_step import causal_tests
 from interp.findings import account
 from interp.journal import Journal
+from interp.loop_plan import loop_report
 from interp.network import load
 from interp.page import Report, writable
 from interp.residual_plan import TWINS, stack_report
@@ -276,7 +277,8 @@ def report(
     device: str = "cpu",
     budget: float | None = None,
 ) -> Report:
-    """From a trained network to a written account of its mechanism: a recurrent one, or a transformer and some texts.
+    """From a trained network to a written account of its mechanism: a recurrent one, an autoencoder and data, or a transformer
+    and some texts.
 
     Parameters
     ----------
@@ -284,7 +286,8 @@ def report(
         A module, a state dict, a Network, or a file: see ``load``, which also takes model, kwargs, relu, nonlinearity,
         leak and trust.
     inputs : (runs, steps, inputs) or (steps, inputs) float
-        Data that drive the network. Without them zero is held, and the page says so.
+        Data that drive the network. Without them zero is held, and the page says so. Of an autoencoder its data,
+        (inputs, ...): see ``interp.loop_plan.loop_report``.
     text, twins
         Of a transformer: a file with one text a line, and how many networks of random weights stand beside it; see
         ``interp.residual_plan.stack_report``.
@@ -321,6 +324,8 @@ def report(
         raise InputError(
             f"{type(network.module).__name__} is a transformer: give it texts, a file with one a line (text)"
         )
+    if network.encodes:
+        return loop_report(network, inputs, out=out, seed=seed, budget=budget)
     dynamics = network.dynamics(device=device)
     driving = None if inputs is None else driving_inputs(dynamics, inputs)
     trajectory, notes = visited(dynamics, network.initial_state, driving, seed)

@@ -12,6 +12,10 @@ absence                where it does not rest: a box proved free of fixed points
 contraction            does every step bring states closer: a metric and a rate, proved, or the failing state
 lyapunov_functions     is V a Lyapunov function: a counterexample, a proof outside a shell, or neither
 basins                 which share of the starts ends on which attractor, and the basins in a plane
+loop_attractors        where a loop of encode and decode ends, from data and from noise, and what it does there
+memorisation           whether decoded attractors come nearer to the training data than other points do
+distribution_score     which inputs a network did not learn, by their trajectories and by simpler scores
+attractor_account      whether the attractors say where held-out starts end
 boundaries             what separates two attractors: the edge state, and the stable manifold of the saddle
 kicks                  the smallest kick that turns one memory into another
 continuation           how rests move, vanish and turn unstable over one parameter

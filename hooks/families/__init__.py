@@ -4,6 +4,7 @@ from hooks.families.affine_pieces import affine_pieces
 from hooks.families.closed_loop import closed_loop
 from hooks.families.controlled import controlled_flow
 from hooks.families.dynamix import dynamix
+from hooks.families.encode_decode import EncodeDecode, encode_decode, is_encode_decode
 from hooks.families.flow import adaptive, flow
 from hooks.families.foreign import foreign, from_jax
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
@@ -28,6 +29,7 @@ from hooks.families.state_space_model import embeddings, recurrent_coordinates, 
 from hooks.families.stepped import stepped
 
 __all__ = [
+    "EncodeDecode",
     "LeakyRate",
     "LinearForm",
     "LiquidTimeConstant",
@@ -45,11 +47,13 @@ __all__ = [
     "diagonal_layer",
     "dynamix",
     "embeddings",
+    "encode_decode",
     "exponential_features",
     "flow",
     "foreign",
     "from_jax",
     "gated_layer",
+    "is_encode_decode",
     "is_liquid",
     "iterated_stack",
     "linear_attention",

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from hooks.dynamics import Dynamics, TensorLike, digest
 from hooks.errors import EnclosureError, InputError
+from hooks.families._chains import chain, chain_weights
 from hooks.families._parts import named_digest
 from hooks.tangent import jacobian as slope_of
 
@@ -33,8 +34,6 @@ SCHEMES: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "midpoint": ((0.5,), (0.0, 1.0)),
     "rk4": ((0.5, 0.5, 1.0), (1 / 6, 1 / 3, 1 / 3, 1 / 6)),
 }
-CHAINED = {kind.__name__: kind for kind in (nn.Tanh, nn.Sigmoid, nn.Softplus, nn.ReLU, nn.SiLU, nn.ELU, nn.GELU)}
-SILENT = (nn.Identity, nn.Dropout)  # in eval mode
 INSTANTS = (0.0, 1.0, 2.71)  # at which a field of (t, x) must give the same
 
 
@@ -74,8 +73,8 @@ def flow(
     -------
     Dynamics
         Its clock is time. The fingerprint is empty for a field that is no module: code has no digest. ``weights`` are there for
-        a field that is data, a Linear or a Sequential of Linear and of CHAINED layers; otherwise what a report says of the map
-        cannot be verified from the report.
+        a field that is data, a Linear or a Sequential of Linear and of CHAINED layers (``_chains``); otherwise what a report
+        says of the map cannot be verified from the report.
 
     Raises
     ------
@@ -93,7 +92,10 @@ def flow(
         raise InputError(f"a step is made of at least one substep, not {substeps}")
     velocity, module = as_velocity(field, dim, dt, inputs, dtype, device)
     ahead, weights = SCHEMES[method]
-    written = {} if module is None or inputs else _written(module, dt, method, substeps)
+    written = {} if module is None or inputs else chain_weights(module)
+    if written:
+        time = torch.tensor(dt, dtype=torch.float64)
+        written = {"family": "flow", "method": method, "substeps": substeps, "dt": time, **written}
     width = dt / substeps
 
     def step(states: TensorLike, drive: Any) -> TensorLike:
@@ -136,19 +138,10 @@ def flow(
 
 def chained(weights: Mapping[str, Any]) -> Dynamics:
     """The flow again, from the ``weights`` that it carries."""
-    modules: list[nn.Module] = []
-    for k, kind in enumerate(str(weights["layers"]).split()):
-        if kind != "Linear":
-            modules.append(CHAINED[kind]())
-            continue
-        W, b = weights[f"layers.{k}.weight"], weights.get(f"layers.{k}.bias")
-        layer = nn.Linear(W.shape[1], len(W), bias=b is not None, dtype=W.dtype)
-        with torch.no_grad():
-            layer.load_state_dict({"weight": W} if b is None else {"weight": W, "bias": b})
-        modules.append(layer)
-    dim = next(layer.in_features for layer in modules if isinstance(layer, nn.Linear))
+    field = chain(weights)
+    dim = next(layer.in_features for layer in field if isinstance(layer, nn.Linear))
     substeps, method = int(weights["substeps"]), weights["method"]
-    return flow(nn.Sequential(*modules), dim, dt=float(weights["dt"]), method=method, substeps=substeps)
+    return flow(field, dim, dt=float(weights["dt"]), method=method, substeps=substeps)
 
 
 def adaptive(
@@ -327,29 +320,6 @@ def _identity(states: Tensor) -> Tensor:
 
 def _row(drive: Any, row: int) -> Any:
     return drive[row : row + 1] if isinstance(drive, Tensor) and drive.ndim == 2 else drive
-
-
-def _written(module: nn.Module, dt: float, method: str, substeps: int) -> dict[str, Tensor | str | int]:
-    """The field as data, or nothing where its structure is code."""
-    layers = [part for part in (module if type(module) is nn.Sequential else [module]) if type(part) not in SILENT]
-    if not all(_is_data(part) for part in (module, *layers)):
-        return {}
-    tensors = {
-        f"layers.{k}.{name}": value for k, part in enumerate(layers) for name, value in part.state_dict().items()
-    }
-    kinds = " ".join(type(part).__name__ for part in layers)
-    time = torch.tensor(dt, dtype=torch.float64)
-    return {"family": "flow", "layers": kinds, "method": method, "substeps": substeps, "dt": time, **tensors}
-
-
-def _is_data(layer: nn.Module) -> bool:
-    """Whether its kind and its weights say all of it: settings as they are by default, no hooks."""
-    if layer._forward_hooks or layer._forward_pre_hooks:
-        return False
-    if type(layer) is nn.Linear:
-        return layer.state_dict().keys() <= {"weight", "bias"}
-    kind = type(layer)
-    return kind is nn.Sequential or (kind in CHAINED.values() and layer.extra_repr() == kind().extra_repr())
 
 
 def fingerprint_of(module: nn.Module | None, *settings: Any) -> str:

@@ -9,6 +9,7 @@ from hooks.dynamics import Dynamics
 from hooks.errors import LoadError
 from hooks.families.closed_form import closed_form
 from hooks.families.dynamix import dynamix
+from hooks.families.encode_decode import looped
 from hooks.families.flow import chained
 from hooks.families.leaky_rate import LeakyRate
 from hooks.families.liquid import LiquidTimeConstant
@@ -44,6 +45,8 @@ def _family(weights: dict[str, Tensor | str | int]) -> Dynamics:
         return dynamix(given, context, relu=relu, noisy="noise" in given)
     if family == "flow":
         return chained(given)
+    if family == "loop":
+        return looped({"family": family, **given})
     if family == "liquid time constant":
         dt = float(given.pop("dt"))
         return LiquidTimeConstant(**{**given, "unfolds": int(given["unfolds"])}).dynamics(dt=dt)
