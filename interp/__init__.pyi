@@ -24,6 +24,8 @@ from analyses.maps.loss_slices import loss_slices as loss_slices
 from analyses.maps.lyapunov import lyapunov_spectrum as lyapunov_spectrum
 from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsify_lyapunov_function
 from analyses.maps.memory_function import memory_function as memory_function
+from analyses.maps.network_comparison import compare_networks as compare_networks
+from analyses.maps.odd_one_out import odd_one_out as odd_one_out
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.maps.state_exponents import state_exponents as state_exponents
@@ -69,6 +71,7 @@ from analyses.trajectories.prediction_time import valid_prediction_time as valid
 from analyses.trajectories.re_encoding import re_encoding as re_encoding
 from analyses.trajectories.residual_stream import residual_stream as residual_stream
 from analyses.trajectories.rotation import rotations as rotations
+from analyses.trajectories.similarity import dynamical_similarity as dynamical_similarity
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from analyses.trajectories.token_mixing import token_mixing as token_mixing
 from analyses.trajectories.token_operators import token_operators as token_operators
