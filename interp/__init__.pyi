@@ -41,10 +41,12 @@ from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.long_range import long_range as long_range
 from analyses.series.multifractal import mfdfa as mfdfa
 from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
+from analyses.series.replication import replication as replication
 from analyses.series.wavelet_leaders import wavelet_leaders as wavelet_leaders
 from analyses.series.zero_one import zero_one_test as zero_one_test
 from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing
 from analyses.symbols.almost_linear_fit import fit_almost_linear as fit_almost_linear
+from analyses.symbols.automaton import automaton as automaton
 from analyses.symbols.entropy import entropy_rate as entropy_rate
 from analyses.symbols.exact_cycles import exact_cycles as exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
@@ -119,6 +121,8 @@ from hooks.stack import stack_of as stack_of
 from hooks.store import open_store as open_store
 from hooks.streaming import streamed as streamed
 from hooks.surprisal import surprisal as surprisal
+from hooks.symbol_reader import prefix_reader as prefix_reader
+from hooks.symbol_reader import symbol_reader as symbol_reader
 from hooks.trajectory import Trajectory as Trajectory
 from hooks.twin import random_twin as random_twin
 from hooks.twin import scrambled_twin as scrambled_twin
