@@ -34,6 +34,5 @@ teleport               whether a stack of layers pulls a displaced state back to
 geometry               which inputs write to which directions, and which the readout reads
 transitions            which input takes which memory to which
 network_comparison     which networks are the same up to coordinates: distances of their orbits and eigenvalues
-odd_one_out            is one of these networks unlike the others
 =====================  ====================================================================
 """

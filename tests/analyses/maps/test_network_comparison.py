@@ -9,8 +9,8 @@ from analyses.maps.cycles import find_cycles
 from analyses.maps.fixed_points import FixedPoints, find_fixed_points
 from analyses.maps.lyapunov import lyapunov_spectrum
 from analyses.maps.network_comparison import compare_networks
-from analyses.maps.odd_one_out import odd_one_out
 from analyses.result import Outcome
+from analyses.series.odd_one_out import odd_one_out
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError
 from tests.known import henon, linear, logistic, rolled_tanh

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from analyses.maps.odd_one_out import odd_one_out
 from analyses.result import Outcome
+from analyses.series.odd_one_out import odd_one_out
 from hooks.errors import InputError
 
 
