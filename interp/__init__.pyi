@@ -28,6 +28,7 @@ from analyses.maps.lyapunov import lyapunov_spectrum as lyapunov_spectrum
 from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsify_lyapunov_function
 from analyses.maps.memorisation import memorisation as memorisation
 from analyses.maps.memory_function import memory_function as memory_function
+from analyses.maps.network_comparison import compare_networks as compare_networks
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.maps.state_exponents import state_exponents as state_exponents
@@ -45,6 +46,7 @@ from analyses.series.delay_embedding import delay_embedding as delay_embedding
 from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.long_range import long_range as long_range
 from analyses.series.multifractal import mfdfa as mfdfa
+from analyses.series.odd_one_out import odd_one_out as odd_one_out
 from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
 from analyses.series.replication import replication as replication
 from analyses.series.wavelet_leaders import wavelet_leaders as wavelet_leaders
@@ -82,6 +84,7 @@ from analyses.trajectories.prediction_time import valid_prediction_time as valid
 from analyses.trajectories.re_encoding import re_encoding as re_encoding
 from analyses.trajectories.residual_stream import residual_stream as residual_stream
 from analyses.trajectories.rotation import rotations as rotations
+from analyses.trajectories.similarity import dynamical_similarity as dynamical_similarity
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from analyses.trajectories.token_mixing import token_mixing as token_mixing
 from analyses.trajectories.token_operators import token_operators as token_operators
@@ -141,6 +144,7 @@ from hooks.trajectory import Trajectory as Trajectory
 from hooks.twin import random_twin as random_twin
 from hooks.twin import scrambled_twin as scrambled_twin
 from interp._version import __version__ as __version__
+from interp.comparison_plan import compare as compare
 from interp.network import load as load
 from interp.plans import report as report
 from interp.reading import dynamics as dynamics

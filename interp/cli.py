@@ -1,4 +1,4 @@
-"""The command line: interp report | capture | cases | reproduce | verify. Heavy imports happen inside the commands."""
+"""The command line: interp report | compare | capture | cases | reproduce | verify. Heavy imports are inside the commands."""
 
 from __future__ import annotations
 
@@ -72,14 +72,7 @@ def report(
     """Write the account of a trained network: a recurrent one, an autoencoder with --inputs, a transformer with --text."""
     from hooks.errors import InputError
 
-    options: Any = {}
-    if kwargs is not None:
-        try:
-            options = json.loads(kwargs)
-        except json.JSONDecodeError as error:
-            raise InputError(f"--kwargs is not JSON: {error}") from None
-        if not isinstance(options, dict):
-            raise InputError(f"--kwargs is a JSON object such as '{{\"hidden\": 16}}', not {kwargs}")
+    options = _object(kwargs)
 
     if revisions is not None:
         from interp.residual_plan import revision_reports
@@ -102,6 +95,45 @@ def report(
             twins=twins,
             model=model,
             kwargs=options,
+            relu=relu,
+            nonlinearity=nonlinearity,
+            leak=leak,
+            trust=trust,
+            out=out,
+            seed=seed,
+            device=device,
+            budget=budget,
+        ),
+        as_json,
+    )
+
+
+@app.command()
+def compare(
+    sources: Annotated[list[str], typer.Argument(help="Files of weights, two at least, all read by the same options.")],
+    inputs: Annotated[Path | None, typer.Option(help="Inputs of all, as of report.")] = None,
+    model: Annotated[str | None, typer.Option(help="package.module:Class that the weights belong to.")] = None,
+    kwargs: Annotated[str | None, typer.Option(help="Its arguments, a JSON object.")] = None,
+    relu: Annotated[int | None, typer.Option(help="Rectified units of almost-linear RNNs {A, W, h}.")] = None,
+    nonlinearity: Annotated[str | None, typer.Option(help="tanh or relu, of plain RNNs.")] = None,
+    leak: Annotated[float | None, typer.Option(help="dt / tau of leaky rate networks.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; interp-report/comparison when left out.")] = None,
+    seed: Annotated[int, typer.Option(help="Of every draw.")] = 0,
+    device: Annotated[str, typer.Option(help="torch device.")] = "cpu",
+    budget: Annotated[float | None, typer.Option(help="Seconds that each long search may take.")] = None,
+    trust: Annotated[bool, typer.Option("--trust", help="Open files that execute code. Only for your own.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write how far apart networks are, in any coordinates, and which is unlike the others; killed, it goes on."""
+    from interp.arrays import npy
+    from interp.comparison_plan import compare as compared
+
+    _finish(
+        compared(
+            sources,
+            inputs=None if inputs is None else npy(inputs),
+            model=model,
+            kwargs=_object(kwargs),
             relu=relu,
             nonlinearity=nonlinearity,
             leak=leak,
@@ -252,6 +284,19 @@ def main() -> None:
         if isinstance(error, InterpError):
             _stop(str(error), BAD_INPUT)
         _stop(f"{type(error).__name__}: {error} (our fault; interp --debug ... shows where)", OUR_FAULT)
+
+
+def _object(kwargs: str | None) -> dict[str, Any]:
+    """What --kwargs says."""
+    from hooks.errors import InputError
+
+    try:
+        options = {} if kwargs is None else json.loads(kwargs)
+    except json.JSONDecodeError as error:
+        raise InputError(f"--kwargs is not JSON: {error}") from None
+    if not isinstance(options, dict):
+        raise InputError(f"--kwargs is a JSON object such as '{{\"hidden\": 16}}', not {kwargs}")
+    return options
 
 
 def _numbers(said: str, between: str, wanted: str, count: int | None = None) -> tuple[int, ...]:

@@ -21,7 +21,11 @@ from safetensors.numpy import load_file, save
 from analyses.maps.certificates import Certificates
 from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
+<<<<<<< HEAD
 from analyses.maps.loop_attractors import LoopAttractors
+=======
+from analyses.maps.network_comparison import HEADER, NetworkComparison
+>>>>>>> compare
 from analyses.maps.stability import Stability
 from analyses.maps.transitions import DEPENDS, NOWHERE, Transitions
 from analyses.result import SCHEMA, Check, Outcome, Result
@@ -220,6 +224,9 @@ def _table(result: Result, beside: Mapping[str, Result]) -> dict[str, Any] | Non
         return _attractors_table(result)
     if isinstance(result, RegionTable) and len(result.regions):
         return _regions_table(result)
+    if isinstance(result, NetworkComparison) and result.names:
+        caption = "Orbits by their index, the number of unstable directions: a row a network"
+        return {"caption": caption, "header": HEADER, "lines": result.lines, "faint": False}
     return _transitions_table(result) if isinstance(result, Transitions) and result.targets.size else None
 
 

@@ -38,5 +38,6 @@ alignment              chaotic or regular, by the volume that deviation vectors 
 teleport               whether a stack of layers pulls a displaced state back to its path
 geometry               which inputs write to which directions, and which the readout reads
 transitions            which input takes which memory to which
+network_comparison     which networks are the same up to coordinates: distances of their orbits and eigenvalues
 =====================  ====================================================================
 """

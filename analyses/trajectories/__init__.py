@@ -14,6 +14,7 @@ prediction_time          how long a forecast stays with the truth
 re_encoding              how often a linear model of lifted states should go back to the state
 residual_stream          how a stream moves through depth, beside walks and untrained networks
 rotation                 how often its units turn in their phase plane, beside the same
+similarity               whether networks move alike in any coordinates (DSA)
 state_space_divergence   the divergence D_stsp of the states that two recordings visit
 stream_geometry          the portrait: principal components, speed, participation ratio
 token_mixing             how far back a sequence layer looks, and whether its mixing matrix is the layer

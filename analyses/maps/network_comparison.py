@@ -1,0 +1,297 @@
+"""Which networks are the same up to coordinates? Distances between networks by where they rest, what they repeat, and how.
+
+A change of coordinates keeps the fixed points, the cycles with their periods, and the eigenvalues at each; so a network is
+read as the multiset of its orbits, and an orbit as its period and the multiset of its eigenvalues. Both distances are optimal
+matchings (Hungarian) of root sums of squares:
+
+    between orbits of one period     d(x, y)^2 = min over matchings of the sum of chi(l_i, m_s(i))^2
+    between networks                 D(X, Y)^2 = min over partial matchings of the sum of d(x, y)^2 over pairs,
+                                                 and of price(x)^2 over orbits without a partner
+
+chi(l, m) = |l - m| / sqrt((1 + |l|^2) (1 + |m|^2)) is the chordal distance on the Riemann sphere: bounded by 1, the unit
+circle its equator, attraction and repulsion alike. A unit that forgets at once has eigenvalue 0, so the spectra of smaller
+networks are filled up with zeros. The price of an orbit is min over i of chi(l_i, 1), how far its spectrum is from one with an
+eigenvalue 1: by the implicit function theorem an orbit can appear or vanish only there. So D changes continuously along any
+family of maps whose orbits stay bounded, through folds, flips and the other bifurcations, and satisfies the triangle
+inequality: what distance to the diagonal is to persistence diagrams (Cohen-Steiner, Edelsbrunner, Harer, Found. Comput. Math.
+10, 127 (2010)).
+
+The same over stable orbits alone tells what a network can remember, whatever lies between its memories; that distance jumps
+where an orbit loses stability. What the searches have not found is not compared: the index sums say where something is
+missing.
+
+Takes results of ``fixed_points``, ``cycles`` and ``lyapunov``, one of each a network; costs a matching of eigenvalues for each
+two orbits of one period that lie near enough to be partners, O(networks^2 orbits^2 dim^3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+
+from analyses._matrix_plot import plot_matrix
+from analyses.maps.cycles import Cycles
+from analyses.maps.fixed_points import FixedPoints
+from analyses.maps.lyapunov import LyapunovSpectrum
+from analyses.result import Check, Outcome, Result, counted
+from hooks.errors import InputError
+from hooks.watch import Watch, quiet
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkComparison(Result):
+    """Networks by their fixed points and cycles.
+
+    Attributes
+    ----------
+    names
+        Of the networks, in the order they came.
+    distances : (networks, networks)
+        D over all orbits.
+    attractor_distances : (networks, networks)
+        D over stable orbits.
+    unmatched : (networks, networks)
+        Orbits of both that have no partner in the matching of ``distances``.
+    fixed_points, cycles : (networks, directions + 1)
+        How many with 0, 1, 2, ... unstable directions.
+    complete
+        For each network whether its index sums say that nothing is missing: "yes", "no", or "" where none was taken.
+    exponents, errors : (networks,)
+        The largest exponent of the attractor where most starts end, with its standard error; NaN where none was given.
+    dims
+        Coordinates of each network.
+    compared
+        Eigenvalues of each orbit that were compared: all, or the leading ones that are known of every network.
+    outcome
+        OUT_OF_TIME when stopped early: NaN where nothing was compared.
+    checks
+        No distance is longer than a detour over a third network.
+    """
+
+    names: tuple[str, ...]
+    distances: Float[np.ndarray, "networks networks"]
+    attractor_distances: Float[np.ndarray, "networks networks"]
+    unmatched: Int[np.ndarray, "networks networks"]
+    fixed_points: Int[np.ndarray, "networks indices"]
+    cycles: Int[np.ndarray, "networks indices"]
+    complete: tuple[str, ...]
+    exponents: Float[np.ndarray, " networks"]
+    errors: Float[np.ndarray, " networks"]
+    dims: tuple[int, ...]
+    compared: int
+    outcome: Outcome
+    checks: tuple[Check, ...]
+
+    @property
+    def lines(self) -> tuple[tuple[str, ...], ...]:
+        """The stability portrait of each network, a row of words each, under ``HEADER``."""
+
+        def by_index(counts: np.ndarray) -> str:
+            return ", ".join(f"{n} of index {index}" for index, n in enumerate(counts) if n) or "none"
+
+        rows = []
+        for number, name in enumerate(self.names):
+            others = np.delete(self.distances[number], number)
+            grown = self.exponents[number]
+            rows.append((
+                name, str(self.dims[number]), by_index(self.fixed_points[number]), by_index(self.cycles[number]),
+                self.complete[number] or "not known",
+                "–" if np.isnan(grown) else f"{grown:+.3g} ± {self.errors[number]:.1g}",
+                f"{np.mean(others):.3g}" if len(others) else "–",
+            ))  # fmt: skip
+        return tuple(rows)
+
+    def summary(self) -> str:
+        """How many networks, how far apart, and how many portraits their counts make."""
+        count = len(self.names)
+        if count < 2:
+            return f"{counted(count, 'network')}, so nothing to compare"
+        upper = np.triu_indices(count, 1)
+        apart, stable = self.distances[upper], self.attractor_distances[upper]
+        done = int(np.isfinite(apart).sum())
+        text = f"{done} of {counted(len(apart), 'pair')} of {count} networks compared"
+        if self.outcome is Outcome.OUT_OF_TIME:
+            text += f" when the comparison {self.outcome.value}"
+        if not done:
+            return text
+        text += f": median distance {np.nanmedian(apart):.3g} ({np.nanmin(apart):.2g} to {np.nanmax(apart):.2g}), by stable "
+        text += f"orbits alone {np.nanmedian(stable):.3g} ({np.nanmin(stable):.2g} to {np.nanmax(stable):.2g})"
+        kinds = len(np.unique(np.concatenate([self.fixed_points, self.cycles], axis=1), axis=0))
+        kinds_stable = len(np.unique(np.stack([self.fixed_points[:, 0], self.cycles[:, 0]], axis=1), axis=0))
+        text += f"; by their numbers of orbits of each index they are of {counted(kinds, 'kind')}, by those of stable ones of "
+        text += f"{kinds_stable}; the index sums hold for {self.complete.count('yes')} of {count}"
+        if self.compared < max(self.dims):
+            text += f"; {self.compared} leading eigenvalues were compared"
+        return text
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """The matrix of distances over all orbits."""
+        return plot_matrix(self.distances, self.names, "distance of orbits and their eigenvalues", ax)
+
+
+HEADER = ("network", "units", "fixed points", "cycles", "index sums hold", "largest exponent", "mean distance")
+
+
+@dataclass(frozen=True, eq=False)
+class _Orbits:
+    """Of one network: the eigenvalues of every orbit, its period, and its price."""
+
+    values: np.ndarray
+    periods: np.ndarray
+    prices: np.ndarray
+    stable: np.ndarray
+
+
+def compare_networks(
+    points: Sequence[FixedPoints],
+    *,
+    cycles: Sequence[Cycles] = (),
+    spectra: Sequence[LyapunovSpectrum] = (),
+    names: Sequence[str] = (),
+    watch: Watch = quiet,
+) -> NetworkComparison:
+    """Distances between networks that no change of coordinates alters.
+
+    Parameters
+    ----------
+    points
+        Fixed points of each network, searched in one way: of one clock, and under one drive.
+    cycles, spectra
+        Of the same networks, all of the same periods; both may be left out.
+    names
+        N1, N2, ... when left out.
+    watch
+        Wraps the pairs.
+
+    Raises
+    ------
+    InputError
+        For lists of other lengths, or cycles that were searched at other periods.
+
+    Notes
+    -----
+    A missing eigenvalue (NaN) counts as 0.
+    """
+    count = len(points)
+    names = tuple(names) or tuple(f"N{number + 1}" for number in range(count))
+    given = {"names": len(names), "cycles": len(cycles) or count, "spectra": len(spectra) or count}
+    if wrong := [f"{number} {name}" for name, number in given.items() if number != count]:
+        raise InputError(f"{counted(count, 'network')} came with {', '.join(wrong)}: give one of each a network")
+    searched = {one.searched for one in cycles}
+    if len(searched) > 1:
+        raise InputError(f"cycles of one list of periods can be compared, but {sorted(searched)} were searched")
+
+    dims = tuple(one.points.shape[1] for one in points)
+    found: list[FixedPoints | Cycles] = [*points, *cycles]
+    widths = [one.eigenvalues.shape[1] for one in found]
+    cut = any(one.eigenvalues.shape[1] < one.points.shape[-1] for one in found)
+    compared = (min(widths) if cut else max(widths)) if widths else 0
+    orbits = [_orbits(points[i], cycles[i] if cycles else None, compared) for i in range(count)]
+
+    distances = np.full((count, count), np.nan)
+    np.fill_diagonal(distances, 0.0)
+    attractor_distances, unmatched = distances.copy(), np.zeros((count, count), dtype=np.int64)
+    for i, j, apart, alone, stable in watch(_pairs(orbits), count * (count - 1) // 2):
+        distances[i, j] = distances[j, i] = apart
+        attractor_distances[i, j] = attractor_distances[j, i] = stable
+        unmatched[i, j] = unmatched[j, i] = alone
+
+    leading = np.full((2, count), np.nan)
+    for number, spectrum in enumerate(spectra):
+        if len(spectrum.exponents):
+            leading[:, number] = spectrum.exponents[0, 0], spectrum.standard_errors[0, 0]
+    most = max((int(_indices(one).max(initial=0)) for one in found), default=0)
+    return NetworkComparison(
+        names=names, distances=distances, attractor_distances=attractor_distances, unmatched=unmatched,
+        fixed_points=_by_index(points, count, most), cycles=_by_index(cycles, count, most),
+        complete=tuple(_complete(points[i], cycles[i] if cycles else None) for i in range(count)),
+        exponents=leading[0], errors=leading[1],
+        dims=dims, compared=compared, outcome=Outcome.OUT_OF_TIME if np.isnan(distances).any() else Outcome.CONVERGED,
+        checks=(Check("longest excess of a distance over a detour", 0.0, _detour(distances), 1e-9),),
+    )  # fmt: skip
+
+
+def _orbits(points: FixedPoints, cycles: Cycles | None, compared: int) -> _Orbits:
+    found = [(points.eigenvalues, np.ones(len(points.points), dtype=np.int64), points.stable)]
+    found += [] if cycles is None else [(cycles.eigenvalues, cycles.periods, cycles.stable)]
+    values = np.concatenate([np.nan_to_num(_wide(eigenvalues, compared)) for eigenvalues, _, _ in found])
+    periods, stable = (np.concatenate(parts) for parts in list(zip(*found, strict=True))[1:])
+    return _Orbits(values, periods, _chordal(values, np.ones(1)).min(axis=1, initial=1.0), stable)
+
+
+def _wide(values: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(values[:, :width], ((0, 0), (0, max(0, width - values.shape[1]))))
+
+
+def _chordal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.abs(one - other) / (np.hypot(1, np.abs(one)) * np.hypot(1, np.abs(other)))
+
+
+def _pairs(orbits: list[_Orbits]) -> Iterator[tuple[int, int, float, int, float]]:
+    for i, one in enumerate(orbits):
+        for j, other in enumerate(orbits[:i]):
+            squares = _squares(one, other)
+            apart, alone = _matched(squares, one.prices**2, other.prices**2)
+            rows, columns = one.stable, other.stable
+            stable, _ = _matched(squares[np.ix_(rows, columns)], one.prices[rows] ** 2, other.prices[columns] ** 2)
+            yield i, j, apart, alone, stable
+
+
+def _squares(one: _Orbits, other: _Orbits) -> np.ndarray:
+    """(orbits, orbits) d^2; infinite where periods differ, or where their distances from the zero spectrum show that they are
+    no partners."""
+    squares = np.full((len(one.values), len(other.values)), np.inf)
+    sizes = [np.sqrt((_chordal(orbits.values, np.zeros(1)) ** 2).sum(axis=1)) for orbits in (one, other)]
+    near = (sizes[0][:, None] - sizes[1]) ** 2 < one.prices[:, None] ** 2 + other.prices**2
+    for x, y in np.argwhere(near & (one.periods[:, None] == other.periods)):
+        cost = _chordal(one.values[x][:, None], other.values[y]) ** 2
+        squares[x, y] = cost[linear_sum_assignment(cost)].sum()
+    return squares
+
+
+def _matched(squares: np.ndarray, own: np.ndarray, others: np.ndarray) -> tuple[float, int]:
+    """The distance, and how many orbits have no partner, by the squares of distances and of prices."""
+    saved = np.maximum(own[:, None] + others - squares, 0.0)  # by making partners of two
+    rows, columns = linear_sum_assignment(saved, maximize=True)
+    partners = saved[rows, columns] > 0
+    rows, columns = rows[partners], columns[partners]
+    total = squares[rows, columns].sum() + np.delete(own, rows).sum() + np.delete(others, columns).sum()
+    return float(np.sqrt(total)), len(own) + len(others) - 2 * len(rows)
+
+
+def _by_index(found: Sequence[FixedPoints | Cycles], count: int, most: int) -> np.ndarray:
+    """(networks, most + 1) counts of orbits by their number of unstable directions."""
+    counts = np.zeros((count, most + 1), dtype=np.int64)
+    for number, one in enumerate(found):
+        counts[number] = np.bincount(_indices(one), minlength=most + 1)
+    return counts
+
+
+def _indices(found: FixedPoints | Cycles) -> np.ndarray:
+    """How many directions of each orbit are unstable."""
+    return (np.abs(found.eigenvalues) > 1).sum(axis=1)
+
+
+def _complete(points: FixedPoints, cycles: Cycles | None) -> str:
+    sums = [
+        check
+        for one in (points, cycles)
+        if one is not None
+        for check in one.checks
+        if check.name.startswith("index sum")
+    ]
+    return ("yes" if all(check.passed for check in sums) else "no") if sums else ""
+
+
+def _detour(distances: np.ndarray) -> float:
+    """The largest D(i, k) - D(i, j) - D(j, k)."""
+    excess = distances[:, None, :] - distances[:, :, None] - distances[None]
+    return float(np.nanmax(excess, initial=0.0)) if excess.size else 0.0
