@@ -36,7 +36,7 @@ def test_growing_rank_one_change_gives_one_outlier_at_its_own_eigenvalue():
     found = outlier_eigenvalues(ramp(1.5 * u @ u.T), updates=np.arange(0, 140, 20))
     assert len(found.left) == 1
     assert found.eigenvalues[-1, 0] == pytest.approx(1.5, abs=0.15)
-    # theta grows by 0.25 a checkpoint. The change adds 1.5^2 / 100^2 to the variance of 0.25 / 100, so the disk has radius 0.522;
+    # theta grows by 0.25 a checkpoint. The change adds 1.5^2 / 100^2 to the variance of 0.25 / 100: a disk of radius 0.522;
     # the largest of 19 finite spectra is beyond it by up to a quarter at 100 units
     assert found.edges[-1] == pytest.approx(0.522, rel=0.25) and found.edges[-1] > 0.522
     assert found.left[0] in (60, 80)
