@@ -2,11 +2,16 @@
 
 A linear network h' = -h + W h + u x(t), y = v.h driven by white noise answers with the kernel v' exp((W - I) t) u, and learns
 to integrate when that becomes exp(-c t): an eigenvalue of W has to go to 1 - c. Weights of W begin with variance g^2 / N. At
-small g ("rich") one eigenvalue leaves the bulk, by a change of rank one; at large g ("lazy") modes that are there are recombined
+small g ("rich") one eigenvalue leaves the bulk, by a change of rank one; at large g ("lazy") existing modes are recombined
 (Bordelon et al., arXiv 2503.18754). Here the loss is the integral of the squared difference of the kernels over three time
 constants; u, v and W descend its gradient, all networks as one batch. Beside the paper's question stand the kernel
 exp(-c t) cos(omega t), which needs a pair 1 - c +- i omega; other time constants; and the network of two units with W = 0 and
 the same products of u and v, which is what small g must tend to: every gradient of W lies in the plane of u and v.
+
+Measured at full scale, five seeds: every claim agrees but the one that the bulk stays. Relative to the same change in random
+places it moves least at g = 0.01 (a thirtieth) and by up to 0.68 at g = 0.6, since the change is of rank one but not of a
+direction that the bulk does not use. At g = 0.9 nothing leaves: 1 - c lies within the disk, and the share of rank one runs
+from 0.69 to 0.96 by the seed, so that lazy or rich is not a matter of g alone.
 """
 
 from __future__ import annotations
