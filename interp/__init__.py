@@ -102,6 +102,7 @@ _WHERE = {
     "odd_one_out": "analyses.series.odd_one_out",
     "open_store": "hooks.store",
     "ordinal_patterns": "analyses.series.ordinal",
+    "outlier_eigenvalues": "analyses.weights.outliers",
     "perturb": "hooks.intervention",
     "perturbable": "hooks.intervention",
     "piecewise_dmd": "analyses.trajectories.piecewise_dmd",
