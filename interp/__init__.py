@@ -94,6 +94,7 @@ _WHERE = {
     "random_twin": "hooks.twin",
     "re_encoding": "analyses.trajectories.re_encoding",
     "record_stream": "hooks.stack",
+    "recurrence": "analyses.trajectories.recurrence",
     "recurrent_depth": "hooks.families.loop",
     "recurrent_states": "hooks.families.state_space",
     "region_table": "analyses.symbols.region_table",

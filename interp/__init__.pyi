@@ -67,6 +67,7 @@ from analyses.trajectories.piecewise_dmd import piecewise_dmd as piecewise_dmd
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
 from analyses.trajectories.re_encoding import re_encoding as re_encoding
+from analyses.trajectories.recurrence import recurrence as recurrence
 from analyses.trajectories.residual_stream import residual_stream as residual_stream
 from analyses.trajectories.rotation import rotations as rotations
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence

@@ -12,6 +12,7 @@ piecewise_dmd            the error of one linear map for each piece of time
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth
 re_encoding              how often a linear model of lifted states should go back to the state
+recurrence               when states come back and how long they then go the same way, beside shuffles and random phases
 residual_stream          how a stream moves through depth, beside walks and untrained networks
 rotation                 how often its units turn in their phase plane, beside the same
 state_space_divergence   the divergence D_stsp of the states that two recordings visit
