@@ -83,6 +83,7 @@ _WHERE = {
     "memory_function": "analyses.maps.memory_function",
     "mfdfa": "analyses.series.multifractal",
     "minimal_kicks": "analyses.maps.kicks",
+    "neighbour_readout": "analyses.trajectories.neighbour_readout",
     "neuron_multifractal": "analyses.weights.neuron_multifractal",
     "open_store": "hooks.store",
     "ordinal_patterns": "analyses.series.ordinal",

@@ -63,6 +63,7 @@ from analyses.trajectories.havok import havok as havok
 from analyses.trajectories.intrinsic_dimension import intrinsic_dimension as intrinsic_dimension
 from analyses.trajectories.koopman import koopman_spectrum as koopman_spectrum
 from analyses.trajectories.linear_readout import linear_readout as linear_readout
+from analyses.trajectories.neighbour_readout import neighbour_readout as neighbour_readout
 from analyses.trajectories.piecewise_dmd import piecewise_dmd as piecewise_dmd
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time

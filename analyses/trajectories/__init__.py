@@ -8,6 +8,7 @@ havok                    delay coordinates as a linear system, and the forcing o
 intrinsic_dimension      how many coordinates the cloud of states needs at each step
 koopman                  eigenvalues of the map as a linear operator, each verified or marked as spurious
 linear_readout           whether a known quantity is written in the states, held out, beside networks that learned nothing
+neighbour_readout        whether a known quantity is a function of the states, whatever function: by what neighbours tell
 piecewise_dmd            the error of one linear map for each piece of time
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth
