@@ -1,11 +1,11 @@
 """Is a quantity a function of the state, whatever function: do neighbours in state space agree about it, now and later?
 
-Method: each state is told the mean of the quantity at its nearest neighbours (Euclidean), ``ahead`` steps after them. Neighbours
-are beyond a Theiler window, so a state never tells itself, nor does its own past. R2 = 1 - sum |y - y'|^2 / sum |y - mean|^2. Of
-a quantity ahead this is a forecast by analogues (Lorenz, J. Atmos. Sci. 26, 636 (1969); Farmer and Sidorowich, Phys. Rev. Lett.
-59, 845 (1987)); of another recording at the same time it is cross mapping (Sugihara et al., Science 338, 496 (2012)). On
-finitely many states R2 falls short of 1 also for a function, by its bend between neighbours: what grows with more states was
-not lost. R2 is about -1/neighbours where neighbours know nothing, and lower where they lie on one piece of orbit.
+Method: each state is told the mean of the quantity at its nearest neighbours (Euclidean), ``ahead`` steps after them, and
+R2 = 1 - sum |y - y'|^2 / sum |y - mean|^2. Neighbours are beyond a Theiler window, so a state never tells itself, nor does its
+own past. Of a quantity ahead this is a forecast by analogues (Lorenz, J. Atmos. Sci. 26, 636 (1969); Farmer and Sidorowich,
+Phys. Rev. Lett. 59, 845 (1987)); of another recording at the same time it is cross mapping (Sugihara et al., Science 338, 496
+(2012)). On finitely many states R2 falls short of 1 also for a function, by its bend between neighbours: what grows with more
+states was not lost. R2 is about -1/neighbours where neighbours know nothing, and lower where they lie on one piece of orbit.
 
 Takes a Trajectory (runs, steps, dim) and targets (runs, steps, coordinates); costs one KD-tree and a search, and one pass over
 the neighbours for each draw.
@@ -137,8 +137,8 @@ def neighbour_readout(
     later = np.asarray(ahead, dtype=np.int64)
     if not len(later) or later.min() < 0 or min(neighbours, references) < 1 or draws < 0 or (theiler or 0) < 0:
         raise InputError(
-            f"neighbours and references are at least 1, ahead, theiler and draws not negative, but {neighbours=}, {references=}, "
-            f"{ahead=}, {theiler=} and {draws=} came"
+            f"neighbours and references are at least 1, ahead, theiler and draws not negative, but {neighbours=}, "
+            f"{references=}, {ahead=}, {theiler=} and {draws=} came"
         )
     lengths = trajectory.valid.sum(axis=1)
     if theiler is None:
@@ -148,12 +148,12 @@ def neighbour_readout(
     # the last state of a run is left out also at 0 ahead, so that rows of two runs are never successive
     usable = np.flatnonzero(np.arange(steps) < (lengths - max(1, later.max()))[:, None])
     chosen = usable[np.linspace(0, len(usable) - 1, min(references, len(usable))).astype(np.int64)]
-    apart, partners = np.zeros((0, neighbours)), np.zeros((0, neighbours), dtype=np.int64)
-    if len(usable) > neighbours and dim:
+    apart, partners = np.full((len(chosen), neighbours), np.inf), np.zeros((len(chosen), neighbours), dtype=np.int64)
+    if len(usable) > neighbours:
         apart, partners = nearest(trajectory.states.reshape(-1, dim), usable, chosen, theiler, neighbours, -1.0)
     known = np.isfinite(apart).all(axis=1)
-    enough = known.sum() >= FEWEST
-    chosen, partners = (chosen[: len(known)][known], partners[known]) if enough else (chosen[:0], partners[:0])
+    enough = int(known.sum()) >= FEWEST
+    chosen, partners = (chosen[known], partners[known]) if enough else (chosen[:0], partners[:0])
 
     flat = values.reshape(-1, values.shape[2])
     shares = np.full((len(later), 1 + flat.shape[1]), np.nan)
