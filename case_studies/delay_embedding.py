@@ -10,6 +10,13 @@ The Henon map and two flows are known in closed form; the fourth state is that o
 which one number is seen: the x of Lorenz that it says. Controls are a coordinate that a symmetry keeps from knowing the state
 (the z of Lorenz, alike on both wings), noise, and delays so short or so long that a little noise in the recording hides the
 state.
+
+Two claims of the author's own differ. Delays of one step tell less of the noisy state than delays of eight, and leave twelve
+times as much of it unread, but of the whole that is a thirtieth, not a tenth. Of lines of recurrence of a fifth of a unit of
+time or more the mean length is another for three delays of Lorenz's x than for the states; of half a unit or more it is the
+same within 5 %: what differs is how many short lines there are, where orbits cross a neighbourhood quickly, and that depends on
+the neighbourhood's shape. Three delays of noise have a determinism of 0.57, six times that of noise, and the null of random
+phases, embedded alike, has it too.
 """
 
 from __future__ import annotations
@@ -66,7 +73,7 @@ def prepare(*, steps: int, recurring: int, draws: int) -> Specimen:
     warm = scaled(_orbit("Lorenz63", WARM, dt=DT))
     units = rollout(forecaster.loop, forecaster.begin(warm), steps=steps - 1, burn_in=1000).states
     assert forecaster.loop.readout is not None
-    said = forecaster.loop.readout(torch.from_numpy(units[0])).numpy()[None]
+    said = forecaster.loop.readout(torch.tensor(units[0])).numpy()[None]
     noise = np.random.default_rng(0).standard_normal((1, steps, 1))
     recordings = {
         "Henon's x": Recorded(henon, henon[..., 0], ahead=3, shortest=2),
@@ -260,7 +267,7 @@ study = CaseStudy(
               "four units of time blow the noise of the oldest value up by e^3.6", 0, YES, _gain(100)),
     ),
     scales={
-        "tiny": {"steps": 1500, "recurring": 400, "draws": 3},
+        "tiny": {"steps": 1200, "recurring": 300, "draws": 1},
         "quick": {"steps": 10_000, "recurring": 3000, "draws": 19},
         "full": {"steps": 50_000, "recurring": 10_000, "draws": 19},
     },
