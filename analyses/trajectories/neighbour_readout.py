@@ -143,7 +143,7 @@ def neighbour_readout(
     lengths = trajectory.valid.sum(axis=1)
     if theiler is None:
         turns = [turn_of(run[None, :length]) for run, length in zip(trajectory.states, lengths, strict=True)]
-        theiler = max((min(math.ceil(turn), n // 10) for turn, n in zip(turns, lengths, strict=True)), default=0)
+        theiler = max((min(math.ceil(turn), int(n) // 10) for turn, n in zip(turns, lengths, strict=True)), default=0)
 
     # the last state of a run is left out also at 0 ahead, so that rows of two runs are never successive
     usable = np.flatnonzero(np.arange(steps) < (lengths - max(1, later.max()))[:, None])

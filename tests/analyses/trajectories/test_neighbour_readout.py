@@ -79,7 +79,8 @@ def test_few_states_and_targets_that_never_vary_tell_nothing():
     states = recorded("Henon", 300)
     few = neighbour_readout(Trajectory(states[:, :30]), states[:, :30])
     assert few.outcome is Outcome.TOO_SHORT and math.isnan(few.r2[0]) and few.nulls == ()
-    still = neighbour_readout(Trajectory(states), np.ones((1, 300, 2)))
+    still = neighbour_readout(Trajectory(np.linspace(0, 1, 300)[None, :, None]), np.ones((1, 300, 2)))
+    assert still.theiler == 30  # no turn is seen, so a tenth of the steps
     assert math.isnan(still.r2[0]) and still.nulls == ()
 
 
