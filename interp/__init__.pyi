@@ -75,6 +75,7 @@ from analyses.trajectories.state_space_divergence import state_space_divergence 
 from analyses.trajectories.token_mixing import token_mixing as token_mixing
 from analyses.trajectories.token_operators import token_operators as token_operators
 from analyses.weights.neuron_multifractal import neuron_multifractal as neuron_multifractal
+from analyses.weights.perturbation_error import perturbation_error as perturbation_error
 from analyses.weights.token_flow import token_flow as token_flow
 from analyses.weights.token_regime import token_regime as token_regime
 from hooks.capture import capture as capture
