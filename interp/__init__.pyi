@@ -78,10 +78,12 @@ from analyses.trajectories.havok import havok as havok
 from analyses.trajectories.intrinsic_dimension import intrinsic_dimension as intrinsic_dimension
 from analyses.trajectories.koopman import koopman_spectrum as koopman_spectrum
 from analyses.trajectories.linear_readout import linear_readout as linear_readout
+from analyses.trajectories.neighbour_readout import neighbour_readout as neighbour_readout
 from analyses.trajectories.piecewise_dmd import piecewise_dmd as piecewise_dmd
 from analyses.trajectories.power_spectrum_distance import power_spectrum_distance as power_spectrum_distance
 from analyses.trajectories.prediction_time import valid_prediction_time as valid_prediction_time
 from analyses.trajectories.re_encoding import re_encoding as re_encoding
+from analyses.trajectories.recurrence import recurrence as recurrence
 from analyses.trajectories.residual_stream import residual_stream as residual_stream
 from analyses.trajectories.rotation import rotations as rotations
 from analyses.trajectories.similarity import dynamical_similarity as dynamical_similarity
@@ -90,6 +92,7 @@ from analyses.trajectories.token_mixing import token_mixing as token_mixing
 from analyses.trajectories.token_operators import token_operators as token_operators
 from analyses.weights.neuron_multifractal import neuron_multifractal as neuron_multifractal
 from analyses.weights.outliers import outlier_eigenvalues as outlier_eigenvalues
+from analyses.weights.perturbation_error import perturbation_error as perturbation_error
 from analyses.weights.token_flow import token_flow as token_flow
 from analyses.weights.token_regime import token_regime as token_regime
 from hooks.capture import capture as capture

@@ -8,10 +8,12 @@ havok                    delay coordinates as a linear system, and the forcing o
 intrinsic_dimension      how many coordinates the cloud of states needs at each step
 koopman                  eigenvalues of the map as a linear operator, each verified or marked as spurious
 linear_readout           whether a known quantity is written in the states, held out, beside networks that learned nothing
+neighbour_readout        whether a known quantity is a function of the states, whatever function: by what neighbours tell
 piecewise_dmd            the error of one linear map for each piece of time
 power_spectrum_distance  the Hellinger distance D_H of two recordings' power spectra
 prediction_time          how long a forecast stays with the truth
 re_encoding              how often a linear model of lifted states should go back to the state
+recurrence               when states come back and how long they then go the same way, beside shuffles and random phases
 residual_stream          how a stream moves through depth, beside walks and untrained networks
 rotation                 how often its units turn in their phase plane, beside the same
 similarity               whether networks move alike in any coordinates (DSA)
