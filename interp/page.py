@@ -21,11 +21,8 @@ from safetensors.numpy import load_file, save
 from analyses.maps.certificates import Certificates
 from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
-<<<<<<< HEAD
 from analyses.maps.loop_attractors import LoopAttractors
-=======
 from analyses.maps.network_comparison import HEADER, NetworkComparison
->>>>>>> compare
 from analyses.maps.stability import Stability
 from analyses.maps.transitions import DEPENDS, NOWHERE, Transitions
 from analyses.result import SCHEMA, Check, Outcome, Result
