@@ -24,6 +24,7 @@ from analyses.maps.loss_slices import loss_slices as loss_slices
 from analyses.maps.lyapunov import lyapunov_spectrum as lyapunov_spectrum
 from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsify_lyapunov_function
 from analyses.maps.memory_function import memory_function as memory_function
+from analyses.maps.part_exchange import exchange_parts as exchange_parts
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.maps.state_exponents import state_exponents as state_exponents
