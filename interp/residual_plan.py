@@ -29,6 +29,7 @@ from interp.journal import Journal
 from interp.network import load
 from interp.page import Report, writable
 from interp.revisions import checkpoints
+from interp.state_space_plan import is_state_space, state_space, state_space_account
 from interp.texts import tokens_of
 
 TWINS = 39  # p of their nulls is 1/40 at least: enough where half of a page's numbers beat theirs; one alone takes 219
@@ -153,6 +154,10 @@ def stack_report(
     stream, maps = recorded(network.module, texts)
     others = (recorded_twins(make, network.module, texts, twins, seed=seed) for make in (random_twin, scrambled_twin))
     residual(journal, stream, maps=maps, twins=next(others), scrambled=next(others), grid=GRID, seed=seed)
+    sentences = stream_account(journal.results)
+    if is_state_space(network.module):
+        left_out = state_space(journal, network.module, texts, seed=seed)
+        sentences += (*state_space_account(journal.results), *left_out)
 
     provenance = {
         "source": network.source,
@@ -162,9 +167,7 @@ def stack_report(
         "fingerprint": stack.fingerprint,
         "notes": " ".join(network.notes),
     }
-    return Report(f"{name}: {stack.name}", journal.findings, (), stream_account(journal.results), provenance).written(
-        folder
-    )
+    return Report(f"{name}: {stack.name}", journal.findings, (), sentences, provenance).written(folder)
 
 
 def revision_reports(
