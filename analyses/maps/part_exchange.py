@@ -48,6 +48,8 @@ class PartExchange(Result):
         Coordinates of each.
     shares, losses : (parts,)
         Share carried by the part alone, and lost without it; NaN where the continuations do not differ.
+    late : (parts,)
+        Share carried over the second half of the horizon alone: what lasts.
     intervals : (parts, 2)
         95 % of the shares over resampled runs.
     difference : (horizon,)
@@ -64,6 +66,7 @@ class PartExchange(Result):
     sizes: Int[np.ndarray, " parts"]
     shares: Float[np.ndarray, " parts"]
     losses: Float[np.ndarray, " parts"]
+    late: Float[np.ndarray, " parts"]
     intervals: Float[np.ndarray, "parts 2"]
     difference: Float[np.ndarray, " horizon"]
     runs: int
@@ -79,7 +82,8 @@ class PartExchange(Result):
         for number in np.argsort(-self.shares, kind="stable").tolist():
             name, (low, high) = self.names[number], self.intervals[number]
             text = (
-                f"{name} {self.shares[number]:.0%} ({low:.0%} to {high:.0%}; {self.losses[number]:.0%} is lost without"
+                f"{name} {self.shares[number]:.0%} ({low:.0%} to {high:.0%}; of the second half "
+                f"{self.late[number]:.0%}; {self.losses[number]:.0%} is lost without"
             )
             for null in self.nulls:
                 if null.statistic == name:
@@ -173,16 +177,17 @@ def exchange_parts(
     groups += [np.sort(generator.choice(dynamics.dim, len(units), replace=False)) for _, units in drawn]
     on = _Onward(dynamics, trajectory, stop, horizon, readout or dynamics.readout or (lambda states: states))
     own, theirs = on.said(on.states), on.said(on.states[donor])
-    left = np.full((len(groups), runs), np.nan)
+    left = np.full((len(groups), runs, horizon), np.nan)
     exchanges = _exchanges(on, donor, groups, theirs)
     for number, off in enumerate(watch(exchanges, len(groups))):
         left[number] = off
-    apart = ((own - theirs) ** 2).sum(axis=(1, 2))
+    apart = ((own - theirs) ** 2).sum(axis=2)
 
-    differs = bool(apart.sum() > 0)
+    differs, K, half = bool(apart.sum() > 0), len(chosen), horizon // 2
     with np.errstate(invalid="ignore", divide="ignore"):
-        carried = 1 - left.sum(axis=1) / apart.sum() if differs else np.full(len(groups), np.nan)
-    K = len(chosen)
+        carried = 1 - left.sum(axis=(1, 2)) / apart.sum()
+        late = 1 - left[1 : K + 1, :, half:].sum(axis=(1, 2)) / apart[:, half:].sum()
+    left, apart = left.sum(axis=2), apart.sum(axis=1)
     weights = generator.multinomial(runs, np.full(runs, 1 / runs), size=RESAMPLES)
     resampled = 1 - (left[1 : K + 1] @ weights.T) / np.maximum(weights @ apart, 1e-300)
     nulls = []
@@ -197,6 +202,7 @@ def exchange_parts(
         sizes=np.array([len(units) for units in chosen.values()], dtype=np.int64),
         shares=carried[1 : K + 1],
         losses=1 - carried[K + 1 : 2 * K + 1],
+        late=late,
         intervals=intervals,
         difference=np.sqrt(((own - theirs) ** 2).mean(axis=(0, 2))),
         runs=runs,
@@ -232,9 +238,9 @@ class _Onward:
 
 
 def _exchanges(on: _Onward, donor: np.ndarray, groups: list[np.ndarray], theirs: np.ndarray) -> Iterator[np.ndarray]:
-    """(runs,) squared distance from the donor's continuation with each group of coordinates put in."""
+    """(runs, horizon) squared distance from the donor's continuation with each group of coordinates put in."""
     states = on.states
     for units in groups:
         now, at = states.clone(), torch.as_tensor(units)
         now[:, at] = states[torch.as_tensor(donor)][:, at]
-        yield ((on.said(now) - theirs) ** 2).sum(axis=(1, 2))
+        yield ((on.said(now) - theirs) ** 2).sum(axis=2)

@@ -17,6 +17,12 @@ from tests.tiny import VOCABULARY, tiny
 TEXTS = list(np.random.default_rng(0).integers(0, VOCABULARY, (6, 24)))
 
 
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch):
+    """In closed loop, so that no push is compiled."""
+    monkeypatch.setattr("interp.state_space_plan.STEPS", 8)
+
+
 def kinds(journal):
     return [type(result) for result in journal.results.values()]
 

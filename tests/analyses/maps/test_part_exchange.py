@@ -46,6 +46,12 @@ def test_parts_of_a_diagonal_map_carry_what_their_differences_and_rates_say():
     expected = [squares[:2].sum() / squares.sum(), squares[2:].sum() / squares.sum(), 0.0]
     assert result.shares == pytest.approx(expected, abs=1e-12) and result.losses == pytest.approx(expected, abs=1e-12)
     assert (result.intervals[:2, 0] < result.shares[:2]).all() and (result.shares[:2] < result.intervals[:2, 1]).all()
+    lasting = (apart[:, :4] ** 2 * sum(RATES.numpy()[:4] ** (2 * t) for t in range(3, 6))).sum(
+        axis=0
+    )  # from the third step on
+    assert result.late == pytest.approx(
+        [lasting[:2].sum() / lasting.sum(), lasting[2:].sum() / lasting.sum(), 0], abs=1e-12
+    )
     first = math.sqrt(((RATES.numpy()[:4] * apart[:, :4]) ** 2).sum() / (30 * 6))
     assert result.difference[0] == pytest.approx(first, rel=1e-12) and len(result.difference) == 5
     assert result.checks[0].passed and [null.statistic for null in result.nulls] == ["slow", "fast", "idle"]
