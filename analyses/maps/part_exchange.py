@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 RESAMPLES = 999
+NUMBERS = 1 << 20  # in the states of one batch of exchanges
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +146,7 @@ def exchange_parts(
     generator
         Pairs the runs and draws the groups; a fixed seed when left out.
     watch
-        Wraps the exchanges: progress. Stopped early, parts not reached are NaN.
+        Wraps batches of exchanges: progress. Stopped early, what was not reached is NaN.
 
     Raises
     ------
@@ -178,9 +179,10 @@ def exchange_parts(
     on = _Onward(dynamics, trajectory, stop, horizon, readout or dynamics.readout or (lambda states: states))
     own, theirs = on.said(on.states), on.said(on.states[donor])
     left = np.full((len(groups), runs, horizon), np.nan)
-    exchanges = _exchanges(on, donor, groups, theirs)
-    for number, off in enumerate(watch(exchanges, len(groups))):
-        left[number] = off
+    width = max(1, NUMBERS // (runs * dynamics.dim))
+    chunks = [groups[first : first + width] for first in range(0, len(groups), width)]
+    for number, off in enumerate(watch(_exchanges(on, donor, chunks, theirs), len(chunks))):
+        left[number * width : number * width + len(off)] = off
     apart = ((own - theirs) ** 2).sum(axis=2)
 
     differs, K, half = bool(apart.sum() > 0), len(chosen), horizon // 2
@@ -227,20 +229,26 @@ class _Onward:
         return as_states(self.dynamics, self.trajectory.states[:, self.stop])
 
     def said(self, now: Tensor) -> np.ndarray:
-        """(runs, horizon, outputs) from these states, each under its run's own drives."""
+        """(rows, horizon, outputs) from these states, some for each run in turn, under the runs' own drives."""
         drives = self.trajectory.drives if self.dynamics.driven else None
+        times = len(now) // len(self.trajectory.states)
         said = []
         with torch.no_grad():
             for t in range(self.stop, self.stop + self.horizon):
-                now = self.dynamics(now, None if drives is None else as_drive(self.dynamics, drives[:, t]))
+                drive = None if drives is None else as_drive(self.dynamics, drives[:, t]).repeat(times, 1)
+                now = self.dynamics(now, drive)
                 said.append(self.says(now).double().cpu().numpy())
         return np.stack(said, axis=1)
 
 
-def _exchanges(on: _Onward, donor: np.ndarray, groups: list[np.ndarray], theirs: np.ndarray) -> Iterator[np.ndarray]:
-    """(runs, horizon) squared distance from the donor's continuation with each group of coordinates put in."""
-    states = on.states
-    for units in groups:
-        now, at = states.clone(), torch.as_tensor(units)
-        now[:, at] = states[torch.as_tensor(donor)][:, at]
-        yield ((on.said(now) - theirs) ** 2).sum(axis=2)
+def _exchanges(
+    on: _Onward, donor: np.ndarray, chunks: list[list[np.ndarray]], theirs: np.ndarray
+) -> Iterator[np.ndarray]:
+    """(groups, runs, horizon) squared distance from the donor's continuation with each group of coordinates put in."""
+    own, others = on.states, on.states[torch.as_tensor(donor)]
+    for groups in chunks:
+        put = torch.zeros(len(groups), 1, own.shape[1], dtype=torch.bool, device=own.device)
+        for row, units in zip(put, groups, strict=True):
+            row[0, torch.as_tensor(units)] = True
+        said = on.said(torch.where(put, others, own).flatten(0, 1))
+        yield ((said.reshape(len(groups), *theirs.shape) - theirs) ** 2).sum(axis=3)
