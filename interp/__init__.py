@@ -54,6 +54,7 @@ _WHERE = {
     "entropy_rate": "analyses.symbols.entropy",
     "exact_cycles": "analyses.symbols.exact_cycles",
     "exact_fixed_points": "analyses.symbols.exact_fixed_points",
+    "exchange_parts": "analyses.maps.part_exchange",
     "exponent_carriers": "analyses.maps.carriers",
     "exponent_curve": "analyses.maps.exponent_curve",
     "falsify_lyapunov_function": "analyses.maps.lyapunov_functions",

@@ -29,6 +29,7 @@ from analyses.maps.lyapunov_functions import falsify_lyapunov_function as falsif
 from analyses.maps.memorisation import memorisation as memorisation
 from analyses.maps.memory_function import memory_function as memory_function
 from analyses.maps.network_comparison import compare_networks as compare_networks
+from analyses.maps.part_exchange import exchange_parts as exchange_parts
 from analyses.maps.slow_points import find_slow_points as find_slow_points
 from analyses.maps.stability import classify as classify
 from analyses.maps.state_exponents import state_exponents as state_exponents

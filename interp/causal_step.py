@@ -11,11 +11,15 @@ from hooks.dynamics import Dynamics
 from hooks.trajectory import Trajectory
 from interp.journal import Journal
 
-SETTLE = 500  # steps at rest after which a state is on its memory
+SETTLE, SETTLED = (
+    300,
+    512,
+)  # steps at rest after which a state is on its memory, and most states that are left alone so long
 NEAR = 0.1  # of the smallest distance between two memories: a state this close is on one
 EXCHANGED, HORIZON = 64, 20  # states, and steps run on after an exchange
 WIDEST_SILENCED = 128  # units; of wider networks none is silenced
 PIECES, PIECE = 16, 32  # runs, and steps of each, in which units are silenced
+LARGEST = 6  # group of them
 DRAWS = 99  # of every null
 
 
@@ -49,20 +53,22 @@ def causal_tests(
             )
     runs = cut(trajectory, PIECE, PIECES)
     if dynamics.readout is not None and dynamics.dim <= WIDEST_SILENCED and len(runs.states) > 1:
-        journal.note(f"{about}units silenced", unit_effects, running, runs, controls=DRAWS)
+        journal.note(f"{about}units silenced", unit_effects, running, runs, largest=LARGEST, controls=DRAWS)
 
 
 def memory_of(held: Dynamics, memories: list[np.ndarray], trajectory: Trajectory) -> np.ndarray:
-    """(runs, steps) the memory on which each state ends when it is left alone; -1 where on none."""
+    """(runs, steps) the memory on which a state ends when left alone; -1 where on none, and for all but ``SETTLED`` states."""
     owner = np.repeat(np.arange(len(memories)), [len(orbit) for orbit in memories])
     phases = torch.as_tensor(np.concatenate(memories), dtype=held.dtype, device=held.device)
     between = torch.cdist(phases, phases)[torch.as_tensor(owner[:, None] != owner)]
-    states = torch.tensor(trajectory.points(), dtype=held.dtype, device=held.device)
+    places = np.argwhere(trajectory.valid)
+    places = places[np.unique(np.linspace(0, len(places) - 1, min(len(places), SETTLED)).astype(int))]
+    states = torch.tensor(trajectory.states[tuple(places.T)], dtype=held.dtype, device=held.device)
     with torch.no_grad():
         gaps, nearest = torch.cdist(held.iterated(SETTLE)(states), phases).min(dim=1)
     on = (gaps <= NEAR * between.min()).cpu().numpy()
     classes = np.full(trajectory.states.shape[:2], -1)
-    classes[trajectory.valid] = np.where(on, owner[nearest.cpu().numpy()], -1)
+    classes[tuple(places.T)] = np.where(on, owner[nearest.cpu().numpy()], -1)
     return classes
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from interp.network import load
 from interp.over_networks import over_networks
 from interp.page import Report, writable
 from interp.revisions import checkpoints, repos_of
+from interp.state_space_plan import is_state_space, state_space, state_space_account
 from interp.texts import tokens_of
 
 TWINS = 39  # p of their nulls is 1/40 at least: enough where half of a page's numbers beat theirs; one alone takes 219
@@ -154,6 +155,11 @@ def stack_report(
     stream, maps = recorded(network.module, texts)
     others = (recorded_twins(make, network.module, texts, twins, seed=seed) for make in (random_twin, scrambled_twin))
     residual(journal, stream, maps=maps, twins=next(others), scrambled=next(others), grid=GRID, seed=seed)
+    of_the_stream = tuple(journal.results)
+    left_out = state_space(journal, network.module, texts, seed=seed) if is_state_space(network.module) else None
+    sentences = stream_account(journal.results, of_the_stream)
+    if left_out is not None:
+        sentences += (*state_space_account(journal.results), *left_out)
 
     provenance = {
         "source": network.source,
@@ -163,9 +169,7 @@ def stack_report(
         "fingerprint": stack.fingerprint,
         "notes": " ".join(network.notes),
     }
-    return Report(f"{name}: {stack.name}", journal.findings, (), stream_account(journal.results), provenance).written(
-        folder
-    )
+    return Report(f"{name}: {stack.name}", journal.findings, (), sentences, provenance).written(folder)
 
 
 def revision_reports(
@@ -207,9 +211,12 @@ def _texts(file: Path | str, source: Any, model: Any) -> list[np.ndarray]:
     return [texts[i] for i in np.unique(np.linspace(0, len(texts) - 1, min(len(texts), MOST_TEXTS)).astype(int))]
 
 
-def stream_account(results: Mapping[str, Result]) -> tuple[str, ...]:
-    """What was found of a stream, what was not, and what cannot be told."""
-    tried = discoveries(results)
+def stream_account(results: Mapping[str, Result], titles: Collection[str] = ()) -> tuple[str, ...]:
+    """What was found of a stream, what was not, and what cannot be told; ``titles`` of the results that are of it, all if none.
+
+    The rate of false findings is held over all results of the page.
+    """
+    tried = [one for one in discoveries(results) if not titles or one.title in titles]
     trained = [one for one in tried if _has_twins(one)]
     sentences = []
     if not trained:

@@ -227,8 +227,10 @@ def interchange(
     generator = generator or np.random.default_rng(0)
     smallest = machine.minimal()
     pool = drawn_words(len(machine.symbols), POOL * states, longest, generator) if words is None else list(words)
+    if any(not 0 <= symbol < len(machine.symbols) for word in pool for symbol in word):
+        raise InputError(f"symbols of words are 0 to {len(machine.symbols) - 1}, but others came")
     chosen = evenly(states_after(smallest, pool), states, generator) if len(pool) else np.zeros(0, dtype=np.int64)
-    read = [tuple(pool[number]) for number in chosen]
+    read = [tuple(pool[number]) for number in chosen.tolist()]
     own = states_after(smallest, read)
     K = len(read)
     after = generator.integers(len(machine.symbols), size=(K, continuation))
@@ -240,7 +242,7 @@ def interchange(
     said = np.full((K, K, continuation + 1), -1)
     for rows, outputs in parts:
         said[rows] = outputs
-    done = (said >= 0).all(axis=(1, 2))
+    done = said.min(axis=(1, 2), initial=0) >= 0
     unchanged = said[np.arange(K), np.arange(K)]
     same = (said == unchanged).all(axis=2)
     pairs = done[:, None] & done & ~np.eye(K, dtype=bool)
@@ -256,7 +258,8 @@ def interchange(
 
     nulls: tuple[Null, ...] = ()
     checks: tuple[Check, ...] = ()
-    chance, kinds, wrong = np.nan, (), np.zeros(0)
+    kinds: tuple[str, ...] = ()
+    chance, wrong = np.nan, np.zeros(0)
     if np.isfinite(within + across):
         chance = _chance(own, same, as_class, pairs, classes)
         draws = np.array(
@@ -325,7 +328,8 @@ def _states(reader: SymbolReader, words: Sequence[Word]) -> list[Group]:
     with torch.no_grad():
         for length in np.unique(lengths):
             rows = np.flatnonzero(lengths == length)
-            ids = torch.as_tensor(np.array([words[row] for row in rows], dtype=np.int64).reshape(len(rows), length))
+            letters = np.array([words[row] for row in rows.tolist()], dtype=np.int64)
+            ids = torch.as_tensor(letters.reshape(len(rows), length))
             states = reader.first(len(rows))
             for step in range(length):
                 states = reader.next(states, ids[:, step])
@@ -362,7 +366,7 @@ def _chance(own: np.ndarray, same: np.ndarray, as_class: np.ndarray, pairs: np.n
 
 
 def _accuracy(
-    machine: Automaton, words: list[Word], after: np.ndarray, said: np.ndarray, same: np.ndarray, pairs: np.ndarray
+    machine: Automaton, words: Sequence[Word], after: np.ndarray, said: np.ndarray, same: np.ndarray, pairs: np.ndarray
 ) -> float:
     """Interchange accuracy of another machine on the same swaps; of one class, the share of them that change nothing."""
     own = states_after(machine, words)

@@ -121,6 +121,8 @@ def test_one_class_few_words_early_stops_and_refusals():
     assert few.sizes.tolist() == [2, 1] and few.accuracy == 1
     with pytest.raises(InputError, match="share symbols and outputs"):
         interchange(parity_reader(), tomita(1))
+    with pytest.raises(InputError, match="symbols of words are 0 to 1"):
+        interchange(parity_reader(), PARITY, words=[(0, 2)])
     with pytest.raises(InputError, match="edges are unknown"):
         interchange(parity_reader(), automaton([[0, -1]], [0]))
     with pytest.raises(InputError, match="at least 1 and states 2"):
