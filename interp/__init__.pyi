@@ -49,10 +49,12 @@ from analyses.symbols.exact_cycles import exact_cycles as exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
 from analyses.symbols.forbidden_words import forbidden_words as forbidden_words
 from analyses.symbols.graph_comparison import compare_graphs as compare_graphs
+from analyses.symbols.interchange import interchange as interchange
 from analyses.symbols.markov_order import markov_order as markov_order
 from analyses.symbols.prediction_excess import prediction_excess as prediction_excess
 from analyses.symbols.region_table import region_table as region_table
 from analyses.symbols.regions import regions as regions
+from analyses.symbols.replacement import replacement as replacement
 from analyses.symbols.subshift import subshift_entropy as subshift_entropy
 from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
@@ -85,6 +87,7 @@ from hooks.dictionary import feature_increments as feature_increments
 from hooks.dictionary import load_dictionary as load_dictionary
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
+from hooks.families.affine_pieces import affine_pieces as affine_pieces
 from hooks.families.closed_loop import closed_loop as closed_loop
 from hooks.families.controlled import controlled_flow as controlled_flow
 from hooks.families.dynamix import dynamix as dynamix
@@ -111,6 +114,11 @@ from hooks.families.state_space_model import state_space_model as state_space_mo
 from hooks.fill_store import begin_store as begin_store
 from hooks.fill_store import fill_store as fill_store
 from hooks.increments import increments as increments
+from hooks.intervention import ablate as ablate
+from hooks.intervention import clamp as clamp
+from hooks.intervention import perturb as perturb
+from hooks.intervention import perturbable as perturbable
+from hooks.intervention import scaled as scaled
 from hooks.section import return_map as return_map
 from hooks.stack import record_stream as record_stream
 from hooks.stack import stack_of as stack_of

@@ -8,10 +8,12 @@ exact_cycles           every cycle of a piecewise-linear map up to a period, by 
 exact_fixed_points     every fixed point of a piecewise-linear map, and a proof that there is no other
 forbidden_words        words that never occur although their parts do, tested against chance
 graph_comparison       two symbolic graphs: edges, renamings, total variation beside its null
+interchange            whether a network has the states of a machine: its states exchanged, its outputs as predicted
 markov_order           how far back the next symbol depends on the past, against exact shuffles
 prediction_excess      how far a predictor's loss is above the smallest possible one
 region_table           what each linear region does: share of time, fixed point, eigenvalues
 regions                the linear regions visited: occupancy, coverage, dwell times, jumps
+replacement            what share of a network's performance its machine, surrogate or affine pieces recover
 subshift               topological entropy of a graph that is exactly the grammar
 swap_test              whether classes of states mean something to the network itself: states exchanged within and across them
 symbolic_graph         which region leads to which, with intervals; GraphML, DOT and JSON text

@@ -28,6 +28,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from analyses.result import Check, Null, Result, axes_or_new, counted
+from analyses.symbols._planted import evenly
 from hooks.dynamics import Dynamics, as_drive, as_states
 from hooks.errors import DrivenError, InputError
 from hooks.trajectory import Trajectory
@@ -297,12 +298,7 @@ def _drawn(
     assert trajectory.lengths is not None
     lasting = np.arange(labels.shape[1]) < trajectory.lengths[:, None] - horizon
     places = np.argwhere(lasting & (labels >= 0))
-    places = places[generator.permutation(len(places))]
-    _, own, sizes = np.unique(labels[tuple(places.T)], return_inverse=True, return_counts=True)
-    order = np.argsort(own, kind="stable")
-    turn = np.empty(len(own), dtype=np.int64)
-    turn[order] = np.arange(len(own)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # 0, 1, ... within each class
-    run, step = places[np.argsort(turn, kind="stable")[:states]].T
+    run, step = places[evenly(labels[tuple(places.T)], states, generator)].T
     return run, step
 
 

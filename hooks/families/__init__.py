@@ -1,5 +1,6 @@
 """One function a family: network -> Dynamics; and paths, one-parameter families of them."""
 
+from hooks.families.affine_pieces import affine_pieces
 from hooks.families.closed_loop import closed_loop
 from hooks.families.controlled import controlled_flow
 from hooks.families.dynamix import dynamix
@@ -34,6 +35,7 @@ __all__ = [
     "ShallowPiecewiseLinear",
     "StateSpaceLayer",
     "adaptive",
+    "affine_pieces",
     "along_drive",
     "along_weights",
     "attention_form",
