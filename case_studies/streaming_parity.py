@@ -1,4 +1,5 @@
 """draft"""
+
 from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass

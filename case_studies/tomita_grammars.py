@@ -1,4 +1,5 @@
 """draft"""
+
 from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,7 +57,9 @@ def updates(networks, machines, *, number, runs, steps, rate, generator, noise=0
         words = torch.stack([near_words(m, runs=runs, steps=length, generator=generator) for m in machines])
         truth = torch.as_tensor(np.stack([m.says(w) for m, w in zip(machines, words.numpy())]), dtype=torch.float32)
         optimiser.zero_grad()
-        each = nn.functional.binary_cross_entropy_with_logits(networks.read(words, noise, generator), truth, reduction="none").mean(dim=(1, 2))
+        each = nn.functional.binary_cross_entropy_with_logits(
+            networks.read(words, noise, generator), truth, reduction="none"
+        ).mean(dim=(1, 2))
         each.sum().backward()
         for w in weights:  # clipped network by network
             norm = w.grad.flatten(1).norm(dim=1) if w.grad.ndim > 1 else w.grad.abs()

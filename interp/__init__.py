@@ -50,6 +50,7 @@ _WHERE = {
     "exact_fixed_points": "analyses.symbols.exact_fixed_points",
     "exponent_carriers": "analyses.maps.carriers",
     "exponent_curve": "analyses.maps.exponent_curve",
+    "falls": "analyses.series.falls",
     "falsify_lyapunov_function": "analyses.maps.lyapunov_functions",
     "feature_increments": "hooks.dictionary",
     "fill_store": "hooks.fill_store",

@@ -36,6 +36,7 @@ from analyses.series.complexity import sample_entropy as sample_entropy
 from analyses.series.delay_embedding import delay_embedded as delay_embedded
 from analyses.series.delay_embedding import delay_embedding as delay_embedding
 from analyses.series.divergence import divergence_rate as divergence_rate
+from analyses.series.falls import falls as falls
 from analyses.series.long_range import long_range as long_range
 from analyses.series.multifractal import mfdfa as mfdfa
 from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
