@@ -87,6 +87,7 @@ _WHERE = {
     "lyapunov_spectrum": "analyses.maps.lyapunov",
     "markov_order": "analyses.symbols.markov_order",
     "memory_function": "analyses.maps.memory_function",
+    "merge_states": "analyses.symbols.state_merging",
     "mfdfa": "analyses.series.multifractal",
     "minimal_kicks": "analyses.maps.kicks",
     "neuron_multifractal": "analyses.weights.neuron_multifractal",

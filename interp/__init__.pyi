@@ -56,6 +56,7 @@ from analyses.symbols.prediction_excess import prediction_excess as prediction_e
 from analyses.symbols.region_table import region_table as region_table
 from analyses.symbols.regions import regions as regions
 from analyses.symbols.replacement import replacement as replacement
+from analyses.symbols.state_merging import merge_states as merge_states
 from analyses.symbols.subshift import subshift_entropy as subshift_entropy
 from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph

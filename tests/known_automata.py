@@ -3,8 +3,10 @@
 import re
 
 import numpy as np
+import torch
 
 from analyses.symbols.automaton import Automaton, automaton
+from hooks.symbol_reader import SymbolReader
 
 # state -> (after 0, after 1); 1 where the word so far is in the language.
 TABLES = {
@@ -47,3 +49,47 @@ def belongs(number: int, word: str) -> bool:
 def words(length: int) -> np.ndarray:
     """(2^length, length): every word of one length."""
     return (np.arange(2**length)[:, None] >> np.arange(length)[::-1]) & 1
+
+
+def random_machine(states: int, symbols: int, seed: int) -> Automaton:
+    """Edges and outputs drawn evenly."""
+    rng = np.random.default_rng(seed)
+    return automaton(rng.integers(0, states, (states, symbols)), rng.integers(0, 2, states))
+
+
+def reader_of(machine: Automaton, *, noise: float = 0.0) -> SymbolReader:
+    """A network that is this machine: its state is one-hot, seen with Gaussian noise that is the same for equal batches."""
+    edges, said = torch.as_tensor(machine.transitions), torch.as_tensor(machine.labels)
+    place = torch.eye(len(machine), dtype=torch.float64)
+
+    def vectors(states: torch.Tensor) -> torch.Tensor:
+        drawn = torch.randn(len(states), len(machine), generator=torch.Generator().manual_seed(len(states)))
+        return place[states] + noise * drawn.double()
+
+    return SymbolReader(
+        symbols=machine.symbols,
+        outputs=machine.outputs,
+        first=lambda count: torch.full((count,), machine.initial),
+        next=lambda states, ids: edges[states, ids],
+        scores=lambda states: 1000 * torch.nn.functional.one_hot(said[states], len(machine.outputs)).double(),
+        vectors=vectors,
+        name="a machine as a network",
+    )
+
+
+def counting_reader(most: int = 10**9) -> SymbolReader:
+    """Whether brackets are closed, none in excess: a counter of the open ones, an automaton only up to ``most``."""
+
+    def count(states: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+        after = (states + 1 - 2 * ids).clamp(max=most)
+        return torch.where((states < 0) | (after < 0), -1, after)
+
+    return SymbolReader(
+        symbols=("(", ")"),
+        outputs=("no", "yes"),
+        first=lambda number: torch.zeros(number, dtype=torch.int64),
+        next=count,
+        scores=lambda states: (states == 0).double()[:, None] - 0.5,
+        vectors=lambda states: states.double()[:, None],
+        name="a counter",
+    )

@@ -1,7 +1,7 @@
 """When do curves of a training fall for good, and do they fall together? Loss, error and number of states, side by side.
 
-Method: a curve's fall is its last way from near its highest value to near its last one: from the last checkpoint at which it
-stands above ``1 - margin`` of that range to the first one at or below ``margin`` of it afterwards, with its middle where it last
+Method: a curve's fall is its last way from near its highest value to near its last one: from the last checkpoint at which it is
+at ``1 - margin`` of that range or above, to the first one afterwards at ``margin`` of it or below, with its middle where it last
 crosses half the range, by a straight line. Falls are together when their middles are closer than those of curves that fall
 independently, each at any time of the training.
 
@@ -75,9 +75,10 @@ class Falls(Result):
         text += f": {', '.join(ways)}" if ways else ""
         if self.nulls:
             null = self.nulls[0]
+            usual = np.exp(np.median(null.draws))
             text += (
-                f"; their middles lie within {self.spread:.3g} of each other, against {np.exp(np.median(null.draws)):.3g} for falls at "
-                f"any time (p = {null.p:.2g}): {'' if self.together else 'not shown to be '}together"
+                f"; their middles lie within {self.spread:.3g} of each other, against {usual:.3g} for falls at any time "
+                f"(p = {null.p:.2g}): {'' if self.together else 'not shown to be '}together"
             )
         return text
 

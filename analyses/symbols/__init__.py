@@ -14,6 +14,7 @@ prediction_excess      how far a predictor's loss is above the smallest possible
 region_table           what each linear region does: share of time, fixed point, eigenvalues
 regions                the linear regions visited: occupancy, coverage, dwell times, jumps
 replacement            what share of a network's performance its machine, surrogate or affine pieces recover
+state_merging          how many states a network that reads symbols has: states after words merged, at every threshold
 subshift               topological entropy of a graph that is exactly the grammar
 swap_test              whether classes of states mean something to the network itself: states exchanged within and across them
 symbolic_graph         which region leads to which, with intervals; GraphML, DOT and JSON text

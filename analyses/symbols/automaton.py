@@ -123,9 +123,10 @@ class Automaton(Result):
             if finer.max() == classes.max():
                 break
             classes = finer
-        count = int(classes.max()) + 1
-        first = np.array([np.flatnonzero(classes == c)[0] for c in range(count)])
-        mean = np.stack([here.chances[classes == c].mean(axis=0) for c in range(count)])
+        first, sizes = np.unique(classes, return_index=True, return_counts=True)[1:]
+        mean = np.zeros((len(first), here.chances.shape[1]))
+        np.add.at(mean, classes, here.chances)
+        mean /= sizes[:, None]
         merged = replace(
             here,
             transitions=np.append(classes, UNKNOWN)[edges[first]],
