@@ -29,6 +29,9 @@ from analyses.maps.stability import classify as classify
 from analyses.maps.state_exponents import state_exponents as state_exponents
 from analyses.maps.stated_spectrum import audit_spectrum as audit_spectrum
 from analyses.maps.teleport import teleport as teleport
+from analyses.maps.unit_effects import decisions as decisions
+from analyses.maps.unit_effects import switches as switches
+from analyses.maps.unit_effects import unit_effects as unit_effects
 from analyses.maps.windowed_products import windowed_products as windowed_products
 from analyses.series.complexity import compressed_complexity as compressed_complexity
 from analyses.series.complexity import lempel_ziv as lempel_ziv

@@ -16,6 +16,7 @@ boundaries             what separates two attractors: the edge state, and the st
 kicks                  the smallest kick that turns one memory into another
 continuation           how rests move, vanish and turn unstable over one parameter
 jacobian_spectra       eigenvalues and singular values of the slope along states
+unit_effects           which units what a network says depends on: each silenced alone, the smallest group that matters
 windowed_products      how much neighbours part over w steps: singular values of Jacobian products
 block_spectra          how each block of a stack stretches, turns and mixes, and whether blocks act along common directions
 depth_growth           how far a deviation grows through a stack, and into how few directions it is funnelled

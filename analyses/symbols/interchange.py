@@ -33,7 +33,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from analyses.result import Check, Null, Result, axes_or_new, counted
-from analyses.symbols._planted import evenly, one_edit_away
+from analyses.symbols._controls import drawn_words, evenly, one_edit_away, says_from, states_after
 from analyses.symbols.automaton import Automaton
 from hooks.errors import InputError
 from hooks.symbol_reader import SymbolReader, Word
@@ -227,9 +227,9 @@ def interchange(
     generator = generator or np.random.default_rng(0)
     smallest = machine.minimal()
     pool = drawn_words(len(machine.symbols), POOL * states, longest, generator) if words is None else list(words)
-    chosen = evenly(_classes(smallest, pool), states, generator) if len(pool) else np.zeros(0, dtype=np.int64)
+    chosen = evenly(states_after(smallest, pool), states, generator) if len(pool) else np.zeros(0, dtype=np.int64)
     read = [tuple(pool[number]) for number in chosen]
-    own = _classes(smallest, read)
+    own = states_after(smallest, read)
     K = len(read)
     after = generator.integers(len(machine.symbols), size=(K, continuation))
     projector = _projector(reader, subspace)
@@ -245,7 +245,7 @@ def interchange(
     same = (said == unchanged).all(axis=2)
     pairs = done[:, None] & done & ~np.eye(K, dtype=bool)
 
-    predicted = _says_from(smallest, after)  # (classes, K, steps)
+    predicted = says_from(smallest, after)  # (classes, K, steps)
     as_class = np.stack([(said == ways).all(axis=2) for ways in predicted], axis=2)  # (donor, recipient, class)
     here = np.arange(K)
     right = np.where(own[:, None] == own, same, as_class[here[:, None], here, own[:, None]])
@@ -283,32 +283,6 @@ def interchange(
         nulls=nulls,
         checks=checks,
     )
-
-
-def drawn_words(symbols: int, count: int, longest: int, generator: np.random.Generator) -> list[Word]:
-    """Different random words, ``count`` at most, every length from 0 to ``longest`` as often."""
-    lengths = generator.integers(longest + 1, size=count)
-    letters = generator.integers(symbols, size=(count, longest))
-    return list(dict.fromkeys(tuple(row[:length].tolist()) for row, length in zip(letters, lengths, strict=True)))
-
-
-def _classes(machine: Automaton, words: Sequence[Word]) -> np.ndarray:
-    """The state of the machine after each word."""
-    longest = max((len(word) for word in words), default=0)
-    padded = np.zeros((len(words), longest), dtype=np.int64)
-    lengths = np.array([len(word) for word in words], dtype=np.int64)
-    for row, word in zip(padded, words, strict=True):
-        row[: len(word)] = word
-    return machine.states(padded)[np.arange(len(words)), lengths]
-
-
-def _says_from(machine: Automaton, after: np.ndarray) -> np.ndarray:
-    """(states, runs, steps + 1): what the machine says on each way from each of its states."""
-    now = np.repeat(np.arange(len(machine))[:, None], len(after), axis=1)
-    visited = [now]
-    for symbols in after.T:
-        visited.append(machine.transitions[visited[-1], symbols])
-    return machine.labels[np.stack(visited, axis=2)]
 
 
 def _projector(reader: SymbolReader, subspace: Any) -> Tensor | None:
@@ -391,9 +365,9 @@ def _accuracy(
     machine: Automaton, words: list[Word], after: np.ndarray, said: np.ndarray, same: np.ndarray, pairs: np.ndarray
 ) -> float:
     """Interchange accuracy of another machine on the same swaps; of one class, the share of them that change nothing."""
-    own = _classes(machine, words)
+    own = states_after(machine, words)
     inside = own[:, None] == own
-    predicted = (said == _says_from(machine, after)[own]).all(axis=2)
+    predicted = (said == says_from(machine, after)[own]).all(axis=2)
     shares = [part.mean() for part in (same[pairs & inside], predicted[pairs & ~inside]) if len(part)]
     return float(np.mean(shares)) if shares else np.nan
 

@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from analyses.result import Check, Null, Result, axes_or_new, counted
-from analyses.symbols._planted import one_edit_away
+from analyses.symbols._controls import one_edit_away
 from analyses.symbols.automaton import Automaton
 from hooks.errors import InputError
 from hooks.symbol_reader import SymbolReader

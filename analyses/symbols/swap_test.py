@@ -28,7 +28,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from analyses.result import Check, Null, Result, axes_or_new, counted
-from analyses.symbols._planted import evenly
+from analyses.symbols._controls import evenly
 from hooks.dynamics import Dynamics, as_drive, as_states
 from hooks.errors import DrivenError, InputError
 from hooks.trajectory import Trajectory

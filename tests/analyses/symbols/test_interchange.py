@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from analyses.symbols._planted import one_edit_away
+from analyses.symbols._controls import one_edit_away
 from analyses.symbols.automaton import automaton
 from analyses.symbols.interchange import Interchange, _chance, _shares, interchange
 from hooks.errors import InputError

@@ -1,13 +1,15 @@
-"""Machines that are wrong in one place, and states drawn evenly over classes: what causal tests are held against."""
+"""What causal tests of machines share: words and states drawn, what a machine says, machines wrong in one place."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from analyses.symbols.automaton import Automaton
+from hooks.symbol_reader import Word
 
 CLOSE = 20  # symbols, the longest words over which two states are compared
 
@@ -51,6 +53,32 @@ def evenly(labels: np.ndarray, most: int, generator: np.random.Generator) -> np.
     turn = np.empty(len(own), dtype=np.int64)
     turn[order] = np.arange(len(own)) - np.repeat(np.cumsum(sizes) - sizes, sizes)  # 0, 1, ... within each class
     return places[np.argsort(turn, kind="stable")[:most]]
+
+
+def drawn_words(symbols: int, count: int, longest: int, generator: np.random.Generator) -> list[Word]:
+    """Different random words, ``count`` at most, every length from 0 to ``longest`` as often."""
+    lengths = generator.integers(longest + 1, size=count)
+    letters = generator.integers(symbols, size=(count, longest))
+    return list(dict.fromkeys(tuple(row[:length].tolist()) for row, length in zip(letters, lengths, strict=True)))
+
+
+def states_after(machine: Automaton, words: Sequence[Word]) -> np.ndarray:
+    """The state of the machine after each word."""
+    longest = max((len(word) for word in words), default=0)
+    padded = np.zeros((len(words), longest), dtype=np.int64)
+    lengths = np.array([len(word) for word in words], dtype=np.int64)
+    for row, word in zip(padded, words, strict=True):
+        row[: len(word)] = word
+    return machine.states(padded)[np.arange(len(words)), lengths]
+
+
+def says_from(machine: Automaton, after: np.ndarray) -> np.ndarray:
+    """(states, runs, steps + 1): what the machine says on each way from each of its states."""
+    now = np.repeat(np.arange(len(machine))[:, None], len(after), axis=1)
+    visited = [now]
+    for symbols in after.T:
+        visited.append(machine.transitions[visited[-1], symbols])
+    return machine.labels[np.stack(visited, axis=2)]
 
 
 def _edited(machine: Automaton, kind: str, state: int, symbol: int, to: int) -> Automaton:
