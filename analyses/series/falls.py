@@ -1,9 +1,9 @@
 """When do curves of a training fall for good, and do they fall together? Loss, error and number of states, side by side.
 
-Method: a curve's fall is its last way from near its highest value to near its last one: from the last checkpoint at which it is
-at ``1 - margin`` of that range or above, to the first one afterwards at ``margin`` of it or below, with its middle where it last
-crosses half the range, by a straight line. Falls are together when their middles are closer than those of curves that fall
-independently, each at any time of the training.
+Method: a curve's fall is its last way from near its highest value to near its last one. It begins at the last checkpoint
+whose value is at least ``1 - margin`` of the range between the two and ends at the first one afterwards with at most
+``margin`` of it; its middle is where half the range is last crossed, by a straight line. Falls are together when their
+middles are closer than those of curves that fall independently, each at any time of the training.
 
 A fall says nothing of its cause, and a curve that wanders has one too: the null is of their coincidence alone. Takes curves
 (curves, checkpoints) and when the checkpoints were taken; costs nothing.

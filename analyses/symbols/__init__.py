@@ -8,7 +8,9 @@ exact_cycles           every cycle of a piecewise-linear map up to a period, by 
 exact_fixed_points     every fixed point of a piecewise-linear map, and a proof that there is no other
 forbidden_words        words that never occur although their parts do, tested against chance
 graph_comparison       two symbolic graphs: edges, renamings, total variation beside its null
+held_attractors        which machine the fixed points and cycles under held words make
 interchange            whether a network has the states of a machine: its states exchanged, its outputs as predicted
+machine_comparison     whether automata found on several roads are the same, pair by pair, drawn side by side
 markov_order           how far back the next symbol depends on the past, against exact shuffles
 prediction_excess      how far a predictor's loss is above the smallest possible one
 region_table           what each linear region does: share of time, fixed point, eigenvalues
