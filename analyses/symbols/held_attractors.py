@@ -145,7 +145,7 @@ def held_attractors(reader: SymbolReader, held: Sequence[tuple[Word, Basins]], *
     groups, source, periods = [], [], []
     for number, (word, found) in enumerate(held):
         ids = list(word)
-        for attractor in np.flatnonzero(found.periods > 0):
+        for attractor in np.flatnonzero(found.periods > 0).tolist():
             starts = torch.as_tensor(found.orbit(attractor), dtype=reader.dynamics.dtype)
             orbit = torch.stack([_after(reader, starts, ids[:place]) for place in range(len(ids))], dim=1).flatten(0, 1)
             groups.append(orbit)

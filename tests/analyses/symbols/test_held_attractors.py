@@ -86,7 +86,7 @@ def test_one_state_and_refusals():
         network(tomita(1)).held(())
     with pytest.raises(InputError, match="has a fixed point or cycle"):
         held_attractors(network(tomita(1)), [])
-    with pytest.raises(InputError, match="at most 4096 probes"):
+    with pytest.raises(InputError, match="at most 4096 words of one length"):
         held_attractors(network(tomita(1)), [], probe=13)
 
 
