@@ -19,6 +19,7 @@ _WHERE = {
     "begin_store": "hooks.fill_store",
     "block_spectra": "analyses.maps.block_spectra",
     "box_dimensions": "analyses.trajectories.box_dimensions",
+    "bilinear": "hooks.families.bilinear",
     "capture": "hooks.capture",
     "certify": "analyses.maps.certificates",
     "certify_absence": "analyses.maps.absence",

@@ -95,6 +95,7 @@ from hooks.dictionary import load_dictionary as load_dictionary
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
 from hooks.families.affine_pieces import affine_pieces as affine_pieces
+from hooks.families.bilinear import bilinear as bilinear
 from hooks.families.closed_loop import closed_loop as closed_loop
 from hooks.families.controlled import controlled_flow as controlled_flow
 from hooks.families.dynamix import dynamix as dynamix
