@@ -28,6 +28,7 @@ class Outcome(Enum):
     OUT_OF_STEPS = "ran out of steps"
     OUT_OF_TIME = "ran out of time"
     DIVERGED = "left every bound"
+    INCONSISTENT = "gave two answers to one question"
     TOO_SHORT = "had too little data"
     NO_SCALING = "had no range of scaling"
 

@@ -78,6 +78,7 @@ _WHERE = {
     "iterated_stack": "hooks.families.loop",
     "jacobian_spectra": "analyses.maps.jacobian_spectra",
     "koopman_spectrum": "analyses.trajectories.koopman",
+    "learn_automaton": "analyses.symbols.active_learning",
     "lempel_ziv": "analyses.series.complexity",
     "linear_attention": "hooks.families.linear_form",
     "linear_readout": "analyses.trajectories.linear_readout",

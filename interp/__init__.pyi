@@ -45,6 +45,7 @@ from analyses.series.multifractal import mfdfa as mfdfa
 from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
 from analyses.series.wavelet_leaders import wavelet_leaders as wavelet_leaders
 from analyses.series.zero_one import zero_one_test as zero_one_test
+from analyses.symbols.active_learning import learn_automaton as learn_automaton
 from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing
 from analyses.symbols.almost_linear_fit import fit_almost_linear as fit_almost_linear
 from analyses.symbols.automaton import automaton as automaton

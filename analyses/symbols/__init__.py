@@ -1,6 +1,7 @@
 """Analyses that read a map as discrete: linear regions, words, graphs.
 
 =====================  ====================================================================
+active_learning        which automaton a network that reads symbols is, learned by asking it; a stated failure when it is none
 almost_linear_fit      piecewise-linear recurrences trained on a recording, many runs and numbers of rectified units at once
 automaton              a finite machine: minimal form, isomorphism, a shortest word told apart, distance; DOT, GraphML, AALpy
 entropy                entropy rate of a symbolic sequence: block entropies, match lengths; per step, jump or turn
