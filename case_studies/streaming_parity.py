@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from analyses.maps.basins import basins
 from analyses.result import Result
 from analyses.series.falls import falls
+from analyses.symbols.active_learning import LearnedAutomaton, learn_automaton
 from analyses.symbols.exact_cycles import exact_cycles
 from analyses.symbols.interchange import interchange
 from analyses.symbols.replacement import replacement
@@ -44,6 +45,7 @@ from interp.progress import meter
 UNITS, LONGEST, BATCH, RATE = 100, 10, 128, 0.02
 RULE = 0.01  # the paper's eps, of the norm of the states' standard deviation
 EVERY = 10  # epochs between checkpoints
+MOST_STATES = 64  # of a hypothesis, before learning gives up
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,8 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         same = merged.machine.minimal().isomorphic_to(parity())
         verdict = "parity's machine" if same else "not parity's machine"
         sentences.append(f"{name}: {verdict}: {merged.summary()}; {_at_rule(merged)} states at eps {RULE}.")
+        learned = journal.note(f"learned, {end}", learn_automaton, reader, length=50, most_states=MOST_STATES)
+        sentences.append(f"{name}, asked: {learned.summary()}.")
         for length, count in specimen.tests.items():
             words = np.random.default_rng(length).integers(2, size=(count, length))
             right = parity().says(words)
@@ -268,10 +272,10 @@ def _held(journal: Journal, reader: SymbolReader, symbol: int, end: str) -> str:
     push = weights["W_x"][:, symbol] + weights["b_x"]
     network = PiecewiseLinear(torch.zeros(UNITS, dtype=push.dtype), weights["W_h"], push, UNITS)
     words = np.random.default_rng(0).integers(2, size=(128, 30))
-    visited = torch.as_tensor(reader.read(words).states[:, -1]) @ weights["W_h"].T + push
+    visited = torch.tensor(reader.read(words).states[:, -1]) @ weights["W_h"].T + push
     ends = journal.note(f"where visited states go, {symbol} held, {end}", basins, network.dynamics(), visited)
     rests = [attractor for attractor, period in enumerate(ends.periods) if period]
-    signs = [network.regions(torch.as_tensor(ends.orbit(attractor))).numpy() for attractor in rests]
+    signs = [network.regions(torch.tensor(ends.orbit(attractor))).numpy() for attractor in rests]
     proved = journal.note(f"cycles, {symbol} held, {end}", exact_cycles, network, words=signs)
     return f"under {symbol} held, {ends.summary()}; {proved.summary()}"
 
@@ -293,8 +297,8 @@ def _rests(period: int) -> Callable[[Any], float]:
     return lambda found: float((found.stable & found.proved & (found.periods == period)).sum())
 
 
-def _is_parity(merged: StateMerging) -> float:
-    return float(merged.found and merged.machine.minimal().isomorphic_to(parity()))
+def _is_parity(found: StateMerging | LearnedAutomaton) -> float:
+    return float(found.found and found.machine.minimal().isomorphic_to(parity()))
 
 
 PAPER = "van Rossem and Saxe 2025, figure of streaming parity"
@@ -313,6 +317,8 @@ study = CaseStudy(
               _over("length 10000", lambda found: found.network, min)),
         Claim("three seeds: share whose machine is parity's, of two states", 1, f"{PAPER}: Hopcroft gives two", 0, EXACT,
               _over("states", _is_parity, np.mean)),
+        Claim("three seeds: share of which questions end with parity's machine", 1, "nothing refutes it", 0, EXACT,
+              _over("learned", _is_parity, np.mean)),
         Claim("three seeds: fewest states by the paper's rule", 32, f"{AGAIN}: 27 to 37", 10, "twice the range seen",
               _over("states", _at_rule, min)),
         Claim("three seeds: most states by the paper's rule", 32, f"{AGAIN}: 27 to 37", 10, "twice the range seen",
@@ -337,6 +343,8 @@ study = CaseStudy(
               number_of(f"states, {PART}", _at_rule)),
         Claim("30 % of the words: parity's machine found", 0, "no automaton", 0, "1 for yes",
               number_of(f"states, {PART}", _is_parity)),
+        Claim("30 % of the words: questions end with a machine", 0, "no automaton", 0, "1 for yes",
+              number_of(f"learned, {PART}", lambda found: found.found)),
         Claim("gain 0.7: share right at length 10 000", 1, AGAIN, 0, EXACT,
               number_of(f"length 10000, {WIDE}", lambda found: found.network)),
         Claim("gain 0.7: states by the paper's rule", 840, f"{AGAIN}: 785 to 900", 200, "the rule sees no automaton",

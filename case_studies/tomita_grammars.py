@@ -5,7 +5,7 @@ is in the language. Its machine is then sought on three roads that share nothing
 
 - attractors: the fixed points and cycles of the map under each held word of up to three symbols, joined by single symbols;
 - a code of its states: k-means clusters of visited states, the fewest of which a next one follows from the last and its symbol;
-- merging: the states after all words up to length 10 merged where they are near, at the threshold that changes least.
+- learning: L# asks the network after words of its choice, and its hypothesis is asked on short, random and long words.
 
 The almost-linear fit of this package takes no drive, so it cannot stand for the network under symbols; the code by clusters
 takes its place, and is no reconstruction of the dynamics. Each machine is held against the smallest one of the language, and
@@ -25,12 +25,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from analyses.maps.basins import basins
 from analyses.result import Result
+from analyses.symbols.active_learning import learn_automaton
 from analyses.symbols.automaton import Automaton, automaton
 from analyses.symbols.held_attractors import held_attractors
 from analyses.symbols.interchange import interchange
 from analyses.symbols.machine_comparison import MachineComparison, compare_machines
 from analyses.symbols.replacement import replacement
-from analyses.symbols.state_merging import merge_states
 from case_studies._grammars import TOMITA, near_words, tomita
 from case_studies._study import CaseStudy
 from hooks.families.recurrent import Layer, stacked
@@ -45,6 +45,7 @@ UNITS, LONGEST, RUNS = 24, 32, 96  # symbols of a word in training, words of eac
 NOISE, RATE = 0.15, 0.015
 HELD = ((0,), (1,), (0, 1), (0, 0, 1), (0, 1, 1))  # every word up to three symbols, but for rotations and repetitions
 MOST_CODES = 12  # clusters tried
+MOST_STATES = 40  # of a hypothesis, before learning gives up
 FIT = 0.999  # share of steps that a code must tell
 
 
@@ -153,15 +154,14 @@ def coded_machine(reader: SymbolReader, read: Trajectory) -> Automaton:
 @dataclass(frozen=True, eq=False)
 class Specimen:
     readers: Mapping[int, SymbolReader]  # by language
-    longest: int  # of the words whose states are merged
     tests: Mapping[int, int]  # length -> words
     note: str  # what titles end with where claims are not judged
 
 
-def prepare(*, languages: tuple[int, ...], updates: int, seed: int, longest: int, tests: Any, note: str) -> Specimen:
+def prepare(*, languages: tuple[int, ...], updates: int, seed: int, tests: Any, note: str) -> Specimen:
     """The networks, trained here."""
     readers = trained(languages, updates=updates, seed=seed, watch=meter("training"))
-    return Specimen(dict(zip(languages, readers, strict=True)), longest, dict(tests), note)
+    return Specimen(dict(zip(languages, readers, strict=True)), dict(tests), note)
 
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
@@ -191,7 +191,9 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
             "language": truth,
             "attractors": journal.note(f"attractors joined, {end}", held_attractors, reader, held).machine,
             "code": journal.note(f"code of states, {end}", coded_machine, reader, read),
-            "merging": journal.note(f"states merged, {end}", merge_states, reader, specimen.longest).machine,
+            "learning": journal.note(
+                f"learned, {end}", learn_automaton, reader, length=LONGEST, most_states=MOST_STATES
+            ).machine,
         }
         met = journal.note(f"roads, {end}", compare_machines, roads)
         swapped = journal.note(f"exchanged states, {end}", interchange, reader, truth)
@@ -218,17 +220,17 @@ study = CaseStudy(
     title="Tomita's languages: three roads, one machine",
     citation="Tomita, Dynamic construction of finite automata from examples using hill-climbing, 1982; Weiss, Goldberg, Yahav, "
     "Extracting automata from recurrent neural networks using queries and counterexamples, ICML 2018",
-    question="Do fixed points and cycles, a code of the hidden states and merging give the same machine, and is it the "
+    question="Do fixed points and cycles, a code of the hidden states and questions give the same machine, and is it the "
     "language's?",
     prepare=prepare,
     examine=examine,
     claims=(
         *(
-            Claim(f"Tomita {number}: states of the merged machine", size, TRUTH, 0, "a count",
+            Claim(f"Tomita {number}: states of the learned machine", size, TRUTH, 0, "a count",
                   lambda results, number=number: float(results[f"roads, Tomita {number}"].sizes[3]))
             for number, size in SIZES.items()
         ),
-        Claim("machines by merging that are the language's", 7, TRUTH, 0, ALL, _over("roads", _road("merging"), sum)),
+        Claim("machines by learning that are the language's", 7, TRUTH, 0, ALL, _over("roads", _road("learning"), sum)),
         Claim("machines by attractors that are the language's", 7, "every state is on a cycle of a word of up to three symbols",
               0, ALL, _over("roads", _road("attractors"), sum)),
         Claim("machines by the code of states that are the language's", 7, TRUTH, 0, ALL, _over("roads", _road("code"), sum)),
@@ -240,10 +242,10 @@ study = CaseStudy(
               _over("exchanged states", lambda found: found.accuracy, min)),
     ),
     scales={
-        "tiny": {"languages": (1,), "updates": 60, "seed": 0, "longest": 6, "tests": ((50, 16),), "note": ", small"},
-        "quick": {"languages": tuple(TOMITA), "updates": 2000, "seed": 0, "longest": 10,
+        "tiny": {"languages": (1,), "updates": 60, "seed": 0, "tests": ((50, 16),), "note": ", small"},
+        "quick": {"languages": tuple(TOMITA), "updates": 2000, "seed": 0,
                   "tests": ((1000, 48), (10_000, 12)), "note": ""},
-        "full": {"languages": tuple(TOMITA), "updates": 6000, "seed": 0, "longest": 12,
+        "full": {"languages": tuple(TOMITA), "updates": 6000, "seed": 0,
                  "tests": ((1000, 192), (10_000, 48)), "note": ""},
     },
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """Bilinear recurrences as maps: h' = A(x) h, A(x) = sum over k of x_k A_k, the state normalised after each step.
 
-No bias and no additive input, so that a readout without an offset says the same of h and of any positive multiple of it, and
-the length of h may be kept at 1. With one-hot inputs each symbol is one matrix: such a network is any automaton whose symbols act
-linearly, and a group's when they are a representation of it.
+No bias and no additive input, so that a readout without an offset says the same of h and of any positive multiple of
+it, and the length of h may be kept at 1. With one-hot inputs each symbol is one matrix: such a network is any automaton
+whose symbols act linearly, and a group's when they are a representation of it.
 
 Source: Ebrahimi and Memisevic, "Revisiting bi-linear state transitions in recurrent neural networks" (2025).
 """
