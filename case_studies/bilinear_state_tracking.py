@@ -134,7 +134,7 @@ def prepare(*, groups: tuple[str, ...], updates: int, seeds: tuple[int, ...], wo
 
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
-    """Long words for both kinds; of the full one, its machine beside the group's and the eigenvalues of a generator's matrix."""
+    """Long words for both kinds; of the full one, its machine beside the group's, and a generator's matrix."""
     sentences = []
     for (name, kind), reader in specimen.readers.items():
         group, end = GROUPS[name], f"{name}, {kind}{specimen.note}"
@@ -162,7 +162,8 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
             sentences.append(f"{name}: {same.summary()}.")
             sentences.append(
                 f"{name}: the {len(_leading(spectrum))} leading eigenvalues of the matrix of {group.symbols[symbol]}, of one "
-                f"modulus within {1 - LEADING:.0%}, are at most {_off(order)(spectrum):.2g} rad from roots of unity of order {order}."
+                f"modulus within {1 - LEADING:.0%}, are at most {_off(order)(spectrum):.2g} rad from roots of unity, of order "
+                f"{order}."
             )
     return tuple(sentences)
 
