@@ -227,7 +227,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
                 f"falls in training, {name}{specimen.note}",
                 falls,
                 _curves(training, number, specimen.longest),
-                at=training.epochs,
+                at=training.epochs[1:],
                 names=("loss", "error at length 50", "states"),
             )
             sentences.append(f"Training, {name}: {found.summary()}.")
@@ -255,14 +255,16 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
 
 
 def _curves(training: Training, number: int, longest: int) -> np.ndarray:
-    """(3, checkpoints) loss, error on 256 words of length 50, and states by the paper's rule."""
+    """(3, checkpoints - 1) loss, error on 256 words of length 50, and states by the paper's rule, from the second checkpoint on:
+    before the first update the loss is twice that of the plateau."""
     words = torch.randint(2, (256, 50), generator=torch.Generator().manual_seed(50))
+    after = training.networks[1:]
     states = [
         merge_states(networks.reader(number, ""), longest, thresholds=(RULE,), draws=0).counts[0]
-        for networks in meter(f"states, {training.names[number]}")(iter(training.networks), len(training.networks))
+        for networks in meter(f"states, {training.names[number]}")(iter(after), len(after))
     ]
-    errors = [networks.error(words)[number] for networks in training.networks]
-    return np.array([training.losses[:, number], errors, states])
+    errors = [networks.error(words)[number] for networks in after]
+    return np.array([training.losses[1:, number], errors, states])
 
 
 def _held(journal: Journal, reader: SymbolReader, symbol: int, end: str) -> str:
