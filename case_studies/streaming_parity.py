@@ -255,8 +255,10 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
 
 
 def _curves(training: Training, number: int, longest: int) -> np.ndarray:
-    """(3, checkpoints - 1) loss, error on 256 words of length 50, and states by the paper's rule, from the second checkpoint on:
-    before the first update the loss is twice that of the plateau."""
+    """(3, checkpoints - 1) loss, error on 256 words of length 50, and states by the paper's rule.
+
+    The checkpoint before the first update is left out: the loss there is twice that of the plateau.
+    """
     words = torch.randint(2, (256, 50), generator=torch.Generator().manual_seed(50))
     after = training.networks[1:]
     states = [
