@@ -10,7 +10,7 @@ every prefix anew.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from hooks.dynamics import Dynamics, as_drive, as_states
+from hooks.dynamics import Dynamics, as_drive, as_states, digest, in_turn
 from hooks.errors import DrivenError, InputError
 from hooks.surprisal import next_scores
 from hooks.trajectory import Trajectory
@@ -125,6 +125,23 @@ class SymbolReader:
             },
             source=self.name,
         )
+
+    def held(self, word: Word) -> Dynamics:
+        """The autonomous map of reading this word once: its cycles are what the network does under the word for ever.
+
+        Raises InputError for an empty word, or a reader that is no map with a drive for each symbol.
+        """
+        read = self._checked(word)
+        if self.dynamics is None or self.drives is None or not read:
+            raise InputError(
+                f"{self.name!r} is held under a word of one symbol at least if it is a map, but {read} came"
+            )
+        drives = self.drives
+        if len(read) == 1:
+            return self.dynamics.hold(drives[read[0]])
+        after = in_turn(self.dynamics, lambda _: (drives[symbol] for symbol in read))
+        print_of = f"{self.fingerprint}.{digest(*(drives[symbol] for symbol in read))[:8]}" if self.fingerprint else ""
+        return replace(after, driven=False, inputs=0, box=None, fingerprint=print_of)
 
     def spelled(self, word: Word) -> str:
         """A word by its symbols' names; ε for the empty one."""

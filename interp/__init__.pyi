@@ -45,6 +45,7 @@ from analyses.series.complexity import sample_entropy as sample_entropy
 from analyses.series.delay_embedding import delay_embedded as delay_embedded
 from analyses.series.delay_embedding import delay_embedding as delay_embedding
 from analyses.series.divergence import divergence_rate as divergence_rate
+from analyses.series.falls import falls as falls
 from analyses.series.long_range import long_range as long_range
 from analyses.series.multifractal import mfdfa as mfdfa
 from analyses.series.odd_one_out import odd_one_out as odd_one_out
@@ -61,7 +62,9 @@ from analyses.symbols.exact_cycles import exact_cycles as exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
 from analyses.symbols.forbidden_words import forbidden_words as forbidden_words
 from analyses.symbols.graph_comparison import compare_graphs as compare_graphs
+from analyses.symbols.held_attractors import held_attractors as held_attractors
 from analyses.symbols.interchange import interchange as interchange
+from analyses.symbols.machine_comparison import compare_machines as compare_machines
 from analyses.symbols.markov_order import markov_order as markov_order
 from analyses.symbols.prediction_excess import prediction_excess as prediction_excess
 from analyses.symbols.region_table import region_table as region_table
@@ -106,6 +109,7 @@ from hooks.dictionary import load_dictionary as load_dictionary
 from hooks.dynamics import Dynamics as Dynamics
 from hooks.dynamics import rollout as rollout
 from hooks.families.affine_pieces import affine_pieces as affine_pieces
+from hooks.families.bilinear import bilinear as bilinear
 from hooks.families.closed_loop import closed_loop as closed_loop
 from hooks.families.controlled import controlled_flow as controlled_flow
 from hooks.families.dynamix import dynamix as dynamix

@@ -5,6 +5,7 @@ zero_one               does a series move regularly or irregularly: the 0-1 test
 complexity             how hard to write down: Lempel-Ziv phrases, sample entropy, compressed size of the coarse
 delay_embedding        in how many delayed copies a series unfolds: Cao's E1 and E2, beside noise of the same spectrum
 divergence             how fast neighbours part, from data alone: the stretch curve and its linear range, or none
+falls                  when curves of a training fall for good, and whether they fall together
 long_range             how far it remembers: S, H by R/S, J and DFA, calibrated against fractional noise, beside shuffles
 multifractal           whether fluctuations scale, with how many exponents, and with more than shuffled or linear noise has
 odd_one_out            is one of these networks unlike the others: mean distances beside one Gaussian cloud

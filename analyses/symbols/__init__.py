@@ -20,5 +20,7 @@ symbolic_graph      which region leads to which, with intervals; GraphML, DOT an
 word_search         cycles of longer words, searched from drawn words or recorded states
 active_learning     which automaton a network that reads symbols is, learned by asking it; a stated failure when it is none
 state_merging       how many states a network that reads symbols has: states after words merged, at every threshold
+held_attractors     which machine the fixed points and cycles under held words make
+machine_comparison  whether automata found on several roads are the same, pair by pair, drawn side by side
 ==================  =======================================================================================================
 """

@@ -1,6 +1,7 @@
 """One function a family: network -> Dynamics; and paths, one-parameter families of them."""
 
 from hooks.families.affine_pieces import affine_pieces
+from hooks.families.bilinear import bilinear
 from hooks.families.closed_loop import closed_loop
 from hooks.families.controlled import controlled_flow
 from hooks.families.dynamix import dynamix
@@ -41,6 +42,7 @@ __all__ = [
     "along_drive",
     "along_weights",
     "attention_form",
+    "bilinear",
     "closed_loop",
     "controlled_flow",
     "dale",

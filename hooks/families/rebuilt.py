@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from hooks.dynamics import Dynamics
 from hooks.errors import LoadError
+from hooks.families.bilinear import bilinear
 from hooks.families.closed_form import closed_form
 from hooks.families.dynamix import dynamix
 from hooks.families.encode_decode import looped
@@ -38,6 +39,8 @@ def _family(weights: dict[str, Tensor | str | int]) -> Dynamics:
     given: dict = weights  # of the right kinds, or the constructors say otherwise
     if family == "leaky rate":
         return LeakyRate(**given).dynamics()
+    if family == "bilinear":
+        return bilinear(**{**given, "normalised": bool(given["normalised"])})
     if family == "almost linear":
         return PiecewiseLinear(**{**given, "relu": int(given["relu"]), "outputs": int(given["outputs"])}).dynamics()
     if family == "dynamix":
