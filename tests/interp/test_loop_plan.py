@@ -122,7 +122,18 @@ def test_a_recurrent_network_with_an_encoder_and_a_decoder_stays_one():
             super().__init__()
             self.encoder, self.rnn, self.decoder = nn.Linear(2, 3), nn.GRU(3, 4), nn.Linear(4, 2)
 
-    assert interp.load(Between()).dynamics().clock == "time"
+    class Stepping(nn.Module):
+        input_size, hidden_size = 2, 3
+
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.decoder = nn.Linear(2, 3), nn.Linear(3, 2)
+
+        def forward(self, inputs, state):
+            return torch.tanh(self.encoder(inputs) + state)
+
+    for module in (Between(), Stepping()):
+        assert interp.load(module).dynamics().clock == "time" and not interp.load(module).encodes
 
 
 @pytest.mark.parametrize(
