@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from analyses.maps.attractor_account import AttractorAccount, attractor_account
+from analyses.maps.attractor_account import LINEAR, NEAREST, AttractorAccount, attractor_account
 from analyses.maps.certificates import Certificates, certify
 from analyses.maps.distribution_score import DistributionScore, distribution_score
 from analyses.maps.jacobian_spectra import JacobianSpectra, jacobian_spectra
@@ -29,6 +29,7 @@ from interp.page import Report, writable
 
 R = TypeVar("R", bound=Result)
 HELD_OUT = 0.2  # share of the data that a report keeps from the searches
+ENOUGH = 0.9  # share of held-out starts, the lower end of its interval, from which attractors are called an account
 FEWEST = 20  # inputs of a report
 STARTS, NOISE, DRAWN, SLOPES = (
     1024,
@@ -213,7 +214,10 @@ def loop_account(results: Mapping[str, Result]) -> tuple[str, ...]:
             f"{head if told.shown else f'Not shown: that {head[:1].lower()}{head[1:]}'}; {told.summary()}."
         )
     if account is not None:
-        sentences.append(f"Account: {account.summary()}.")
+        low = account.intervals[[account.names.index(name) for name in (NEAREST, LINEAR)], 0]
+        head = "Its attractors say where held-out starts end"
+        head = head if low.max() >= ENOUGH else f"Not shown: that {head[:1].lower()}{head[1:]}"
+        sentences.append(f"{head}; {account.summary()}.")
     if slopes is not None:
         contracting = int((slopes.singular_values[:, 0] < 1).sum())
         sentences.append(
