@@ -163,7 +163,7 @@ study = CaseStudy(
     ),
     scales={
         "tiny": {"texts": 4, "tokens": 3, "twins": 0, "iterations": 20},
-        "quick": {"texts": 32, "tokens": 8, "twins": 3, "iterations": ITERATIONS},
-        "full": {"texts": 128, "tokens": 16, "twins": 9, "iterations": ITERATIONS},
+        "quick": {"texts": 24, "tokens": 8, "twins": 2, "iterations": ITERATIONS},
+        "full": {"texts": 64, "tokens": 16, "twins": 9, "iterations": ITERATIONS},
     },
 )  # fmt: skip

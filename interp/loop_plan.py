@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from analyses.maps.attractor_account import AttractorAccount, attractor_account
+from analyses.maps.attractor_account import LINEAR, NEAREST, AttractorAccount, attractor_account
 from analyses.maps.certificates import Certificates, certify
 from analyses.maps.distribution_score import DistributionScore, distribution_score
 from analyses.maps.jacobian_spectra import JacobianSpectra, jacobian_spectra
@@ -29,6 +29,7 @@ from interp.page import Report, writable
 
 R = TypeVar("R", bound=Result)
 HELD_OUT = 0.2  # share of the data that a report keeps from the searches
+ENOUGH = 0.9  # share of held-out starts, the lower end of its interval, from which attractors are called an account
 FEWEST = 20  # inputs of a report
 STARTS, NOISE, DRAWN, SLOPES = (
     1024,
@@ -38,6 +39,7 @@ STARTS, NOISE, DRAWN, SLOPES = (
 )  # codes: searched from, of noise, drawn as runs, and with a slope taken
 WIDEST_PROOF, WIDEST_SPECTRUM = 512, 64
 ASSUMED = (
+    "The loop is encode after decode; what else the module holds takes no part. "
     "The inputs are taken for training data, and the last fifth of them, in random order, is held out from all searches; "
     "if the network was trained on that fifth too, it is no null of memorisation."
 )
@@ -57,6 +59,7 @@ def autoencoder(
     steps: int = 3000,
     draws: int = 999,
     seed: int = 0,
+    device: str = "cpu",
     about: str = "",
 ) -> None:
     """Where the loop of encode and decode ends, from data and from noise; whether its attractors hold training data, tell what
@@ -70,12 +73,12 @@ def autoencoder(
         Data of the same kind that it was not.
     starts, noise
         Most codes of data to start from, evenly spaced; standard normal codes beside them.
-    steps, draws, seed
-        Of the loop; of each null; of all draws.
+    steps, draws, seed, device
+        Of the loop; of each null; of all draws; of the loop's steps.
     about
         Put before each title, when a page holds several networks.
     """
-    dynamics, rng = network.dynamics(), np.random.default_rng(seed)
+    dynamics, rng = network.dynamics(device=device), np.random.default_rng(seed)
     seen, unseen = (np.asarray(data, dtype=np.float64).reshape(len(data), -1) for data in (training, held_out))
     codes, others = network.codes(training), network.codes(held_out)
     rows = np.unique(np.linspace(0, len(codes) - 1, min(len(codes), starts)).astype(int))
@@ -148,6 +151,7 @@ def loop_report(
     *,
     out: Path | str | None = None,
     seed: int = 0,
+    device: str = "cpu",
     budget: float | None = None,
 ) -> Report:
     """From an autoencoder and data to a written account of its loop.
@@ -158,7 +162,7 @@ def loop_report(
         That holds one: ``load(source)``.
     inputs : (inputs, ...)
         Data as its encoder takes them, 20 at least; the module says the shape of one.
-    out, seed, budget
+    out, seed, device, budget
         As in ``report``.
 
     Raises
@@ -172,13 +176,14 @@ def loop_report(
     folder = writable(Path("interp-report") / name if out is None else Path(out))
     order = np.random.default_rng(seed).permutation(len(data))
     last = max(1, int(HELD_OUT * len(data)))
-    dynamics = pair.dynamics()
+    dynamics = pair.dynamics(device=device)
     journal = Journal(fingerprint=dynamics.fingerprint, budget=budget)
-    autoencoder(journal, pair, data[order[:-last]], data[order[-last:]], seed=seed)
+    autoencoder(journal, pair, data[order[:-last]], data[order[-last:]], seed=seed, device=device)
     provenance = {
         "source": network.source,
         "inputs": f"{len(data)} of shape {data.shape[1:]}, {last} of them held out",
         "seed": str(seed),
+        "device": device,
         "fingerprint": dynamics.fingerprint,
         "notes": " ".join((*network.notes, ASSUMED, *(() if dynamics.weights else (UNWRITTEN,)))),
     }
@@ -209,7 +214,10 @@ def loop_account(results: Mapping[str, Result]) -> tuple[str, ...]:
             f"{head if told.shown else f'Not shown: that {head[:1].lower()}{head[1:]}'}; {told.summary()}."
         )
     if account is not None:
-        sentences.append(f"Account: {account.summary()}.")
+        low = account.intervals[[account.names.index(name) for name in (NEAREST, LINEAR)], 0]
+        head = "Its attractors say where held-out starts end"
+        head = head if low.max() >= ENOUGH else f"Not shown: that {head[:1].lower()}{head[1:]}"
+        sentences.append(f"{head}; {account.summary()}.")
     if slopes is not None:
         contracting = int((slopes.singular_values[:, 0] < 1).sum())
         sentences.append(

@@ -88,7 +88,9 @@ class Network:
     @property
     def encodes(self) -> bool:
         """Whether it is an autoencoder, whose map is that of its codes (``hooks.families.encode_decode``)."""
-        return not self.widths and not isinstance(self.module, RECURRENT) and is_encode_decode(self.module)
+        if self.widths or isinstance(self.module, RECURRENT) or not is_encode_decode(self.module):
+            return False
+        return not is_transformers(self.module) and not takes_a_state(self.module)
 
     def dynamics(self, *, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
         """The network as a map. Raises LoadError for a module of no known family, InputError for a device that is not there."""
@@ -108,7 +110,7 @@ class Network:
         if is_transformers(module):
             raise LoadError(f"{type(module).__name__} {STACK}")
         if self.encodes:
-            return encode_decode(module).dynamics()
+            return encode_decode(module).dynamics(dtype=dtype, device=device)
         if isinstance(module, nn.Module):
             if not self.widths and not takes_a_state(module):
                 raise LoadError(
@@ -196,8 +198,6 @@ def _of_module(module: nn.Module, source: str) -> Network:
     ):
         return _of_liquid(twin, cells[0], source, notes)
     found = {path: layer for path, layer in twin.named_modules() if isinstance(layer, RECURRENT)}
-    if not found and is_encode_decode(twin):
-        return Network(twin, source=source, notes=tuple(notes))
     if not any(isinstance(layer, nn.RNNBase) for layer in found.values()) and takes_a_state(twin):
         return _of_step(twin, found, source, notes)
     if not found:

@@ -325,7 +325,7 @@ def report(
             f"{type(network.module).__name__} is a transformer: give it texts, a file with one a line (text)"
         )
     if network.encodes:
-        return loop_report(network, inputs, out=out, seed=seed, budget=budget)
+        return loop_report(network, inputs, out=out, seed=seed, device=device, budget=budget)
     dynamics = network.dynamics(device=device)
     driving = None if inputs is None else driving_inputs(dynamics, inputs)
     trajectory, notes = visited(dynamics, network.initial_state, driving, seed)

@@ -69,10 +69,10 @@ class EncodeDecode:
         """(batch, values) float64, what codes say."""
         return _in_parts(self.decode, codes)
 
-    def dynamics(self) -> Dynamics:
+    def dynamics(self, *, dtype: torch.dtype = torch.float64, device: str = "cpu") -> Dynamics:
         """The map of a code; its readout is what the code says. It carries its weights where both parts are chains of linear
         layers and nonlinearities."""
-        found = loop(self.encode, self.decode, dim=self.dim)
+        found = loop(self.encode, self.decode, dim=self.dim, dtype=dtype, device=device)
         parts = [getattr(part.module, part.name) for part in (self.decode, self.encode)]
         written = chain_weights(*parts) if all(isinstance(part, nn.Module) for part in parts) else {}
         if not written or max(len(part.enters) for part in (self.decode, self.encode)) > 1:
