@@ -62,6 +62,8 @@ class NetworkComparison(Result):
         Orbits of both that have no partner in the matching of ``distances``.
     fixed_points, cycles : (networks, directions + 1)
         How many with 0, 1, 2, ... unstable directions.
+    converged : (networks,)
+        Share of the starts of each search for fixed points that converged.
     complete
         For each network whether its index sums say that nothing is missing: "yes", "no", or "" where none was taken.
     exponents, errors : (networks,)
@@ -71,7 +73,7 @@ class NetworkComparison(Result):
     compared
         Eigenvalues of each orbit that were compared: all, or the leading ones that are known of every network.
     outcome
-        OUT_OF_TIME when stopped early: NaN where nothing was compared.
+        OUT_OF_TIME when it was stopped early (NaN where nothing was compared), or a search or a run that it takes was.
     checks
         No distance is longer than a detour over a third network.
     """
@@ -80,8 +82,9 @@ class NetworkComparison(Result):
     distances: Float[np.ndarray, "networks networks"]
     attractor_distances: Float[np.ndarray, "networks networks"]
     unmatched: Int[np.ndarray, "networks networks"]
-    fixed_points: Int[np.ndarray, "networks indices"]
-    cycles: Int[np.ndarray, "networks indices"]
+    fixed_points: Int[np.ndarray, "networks directions"]
+    cycles: Int[np.ndarray, "networks directions"]
+    converged: Float[np.ndarray, " networks"]
     complete: tuple[str, ...]
     exponents: Float[np.ndarray, " networks"]
     errors: Float[np.ndarray, " networks"]
@@ -94,16 +97,19 @@ class NetworkComparison(Result):
     def lines(self) -> tuple[tuple[str, ...], ...]:
         """The stability portrait of each network, a row of words each, under ``HEADER``."""
 
-        def by_index(counts: np.ndarray) -> str:
-            return ", ".join(f"{n} of index {index}" for index, n in enumerate(counts) if n) or "none"
+        def by_direction(counts: np.ndarray) -> str:
+            with_some = [
+                f"{n} with {unstable}" if unstable else f"{n} stable" for unstable, n in enumerate(counts) if n
+            ]
+            return ", ".join(with_some) or "none"
 
         rows = []
         for number, name in enumerate(self.names):
             others = np.delete(self.distances[number], number)
             grown = self.exponents[number]
             rows.append((
-                name, str(self.dims[number]), by_index(self.fixed_points[number]), by_index(self.cycles[number]),
-                self.complete[number] or "not known",
+                name, str(self.dims[number]), by_direction(self.fixed_points[number]), by_direction(self.cycles[number]),
+                f"{self.converged[number]:.0%}", self.complete[number] or "not known",
                 "–" if np.isnan(grown) else f"{grown:+.3g} ± {self.errors[number]:.1g}",
                 f"{np.mean(others):.3g}" if len(others) else "–",
             ))  # fmt: skip
@@ -119,15 +125,17 @@ class NetworkComparison(Result):
         done = int(np.isfinite(apart).sum())
         text = f"{done} of {counted(len(apart), 'pair')} of {count} networks compared"
         if self.outcome is Outcome.OUT_OF_TIME:
-            text += f" when the comparison {self.outcome.value}"
+            text += f", though the comparison or a search {self.outcome.value}"
         if not done:
             return text
         text += f": median distance {np.nanmedian(apart):.3g} ({np.nanmin(apart):.2g} to {np.nanmax(apart):.2g}), by stable "
         text += f"orbits alone {np.nanmedian(stable):.3g} ({np.nanmin(stable):.2g} to {np.nanmax(stable):.2g})"
         kinds = len(np.unique(np.concatenate([self.fixed_points, self.cycles], axis=1), axis=0))
         kinds_stable = len(np.unique(np.stack([self.fixed_points[:, 0], self.cycles[:, 0]], axis=1), axis=0))
-        text += f"; by their numbers of orbits of each index they are of {counted(kinds, 'kind')}, by those of stable ones of "
-        text += f"{kinds_stable}; the index sums hold for {self.complete.count('yes')} of {count}"
+        text += f"; by their numbers of orbits with 0, 1, 2, ... unstable directions they are of {counted(kinds, 'kind')}, by "
+        text += (
+            f"those of stable ones of {kinds_stable}; the index sums hold for {self.complete.count('yes')} of {count}"
+        )
         if self.compared < max(self.dims):
             text += f"; {self.compared} leading eigenvalues were compared"
         return text
@@ -137,7 +145,10 @@ class NetworkComparison(Result):
         return plot_matrix(self.distances, self.names, "distance of orbits and their eigenvalues", ax)
 
 
-HEADER = ("network", "units", "fixed points", "cycles", "index sums hold", "largest exponent", "mean distance")
+HEADER = (
+    "network", "units", "fixed points, by unstable directions", "cycles", "starts converged", "index sums hold",
+    "largest exponent", "mean distance",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,6 +215,9 @@ def compare_networks(
         attractor_distances[i, j] = attractor_distances[j, i] = stable
         unmatched[i, j] = unmatched[j, i] = alone
 
+    late = np.isnan(distances).any() or any(Outcome.OUT_OF_TIME in one.outcomes for one in points)
+    ends = [one.outcome for one in cycles] + [one.outcome for one in spectra]
+    late = late or Outcome.OUT_OF_TIME in ends
     leading = np.full((2, count), np.nan)
     for number, spectrum in enumerate(spectra):
         if len(spectrum.exponents):
@@ -211,10 +225,11 @@ def compare_networks(
     most = max((int(_indices(one).max(initial=0)) for one in found), default=0)
     return NetworkComparison(
         names=names, distances=distances, attractor_distances=attractor_distances, unmatched=unmatched,
-        fixed_points=_by_index(points, count, most), cycles=_by_index(cycles, count, most),
+        fixed_points=_by_direction(points, count, most), cycles=_by_direction(cycles, count, most),
+        converged=np.array([one.outcomes.count(Outcome.CONVERGED) / max(1, len(one.outcomes)) for one in points]),
         complete=tuple(_complete(points[i], cycles[i] if cycles else None) for i in range(count)),
         exponents=leading[0], errors=leading[1],
-        dims=dims, compared=compared, outcome=Outcome.OUT_OF_TIME if np.isnan(distances).any() else Outcome.CONVERGED,
+        dims=dims, compared=compared, outcome=Outcome.OUT_OF_TIME if late else Outcome.CONVERGED,
         checks=(Check("longest excess of a distance over a detour", 0.0, _detour(distances), 1e-9),),
     )  # fmt: skip
 
@@ -267,7 +282,7 @@ def _matched(squares: np.ndarray, own: np.ndarray, others: np.ndarray) -> tuple[
     return float(np.sqrt(total)), len(own) + len(others) - 2 * len(rows)
 
 
-def _by_index(found: Sequence[FixedPoints | Cycles], count: int, most: int) -> np.ndarray:
+def _by_direction(found: Sequence[FixedPoints | Cycles], count: int, most: int) -> np.ndarray:
     """(networks, most + 1) counts of orbits by their number of unstable directions."""
     counts = np.zeros((count, most + 1), dtype=np.int64)
     for number, one in enumerate(found):

@@ -203,8 +203,8 @@ def test_exponents_stand_beside_and_rows_say_the_portrait():
     )
     np.testing.assert_allclose(found.exponents, [-math.log(2), math.log(2)], atol=1e-12)
     assert [row[:4] for row in found.lines] == [
-        ("sink", "1", "1 of index 0", "none"),
-        ("source", "1", "1 of index 1", "none"),
+        ("sink", "1", "1 stable", "none"),
+        ("source", "1", "1 with 1", "none"),
     ]
     assert "of 2 kinds" in found.summary()
 
@@ -216,7 +216,7 @@ def test_stopped_early_says_what_is_missing():
 
     found = compare_networks(rests(*(linear([[a]]) for a in (0.1, 0.2, 0.3))), watch=first)
     assert found.outcome is Outcome.OUT_OF_TIME and np.isnan(found.distances).sum() == 4
-    assert "1 of 3 pairs of 3 networks compared when the comparison ran out of time" in found.summary()
+    assert "1 of 3 pairs of 3 networks compared, though the comparison or a search ran out of time" in found.summary()
 
 
 def test_one_network_none_and_refusals():
