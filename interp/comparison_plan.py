@@ -96,8 +96,9 @@ def many_networks(
         names=names, draws=draws, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
     for by, distances in (
-        ("all fixed points and cycles", orbits.distances),
-        ("stable fixed points and cycles", orbits.attractor_distances),
+        ("numbers of fixed points and cycles", orbits.count_distances),
+        ("their eigenvalues", orbits.distances),
+        ("eigenvalues of the stable ones", orbits.attractor_distances),
         ("dynamical similarity", states.distances),
     ):
         if not np.isfinite(distances).all(axis=1).any() and orbits.outcome is Outcome.OUT_OF_TIME:
