@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MOST_NAMES = 40  # written along an axis; of more, every second, third, ...
+LONGEST = 20  # letters of a name, the last ones
 
 
 def plot_matrix(distances: np.ndarray, names: Sequence[str], label: str, ax: Axes | None = None) -> Axes:
@@ -21,7 +22,7 @@ def plot_matrix(distances: np.ndarray, names: Sequence[str], label: str, ax: Axe
     if np.isfinite(distances).any():
         ax.figure.colorbar(ax.imshow(distances, cmap="viridis", vmin=0), ax=ax, label=label)
     places = range(0, len(names), 1 + len(names) // (MOST_NAMES + 1))
-    shown = [names[place] for place in places]
+    shown = [name if len(name) <= LONGEST else f"…{name[-LONGEST:]}" for name in names][:: places.step]
     ax.set_xticks(places, shown, rotation=90, fontsize="small")
     ax.set_yticks(places, shown, fontsize="small")
     return ax

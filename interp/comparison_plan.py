@@ -96,8 +96,9 @@ def many_networks(
         names=names, draws=draws, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
     for by, distances in (
-        ("all fixed points and cycles", orbits.distances),
-        ("stable fixed points and cycles", orbits.attractor_distances),
+        ("numbers of fixed points and cycles", orbits.count_distances),
+        ("their eigenvalues", orbits.distances),
+        ("eigenvalues of the stable ones", orbits.attractor_distances),
         ("dynamical similarity", states.distances),
     ):
         if not np.isfinite(distances).all(axis=1).any() and orbits.outcome is Outcome.OUT_OF_TIME:
@@ -164,8 +165,8 @@ def compare(
     names
         Of the networks; the files' names when left out.
     out
-        Folder of the page, ``interp-report/comparison`` when left out. What is finished is kept in its folder ``journal``: the
-        same call, killed, goes on, and with more networks only these are searched.
+        Folder of the page, ``interp-report/comparison`` when left out. The results of each network are kept in its folder
+        ``journal``: the same call, killed, goes on, and with more networks only these are searched.
     seed, budget
         As in ``report``.
 
@@ -217,10 +218,10 @@ def compare(
         "fingerprints": ", ".join(f"{name} {member.dynamics.fingerprint}" for name, member in members.items()),
         "notes": " ".join((*notes, *unwritten)),
     }
-    findings = sorted(journal.findings, key=lambda finding: ": " in finding.title)  # those of all before those of each
+    findings = tuple(finding for finding in journal.findings if ": " not in finding.title)  # of all, not of each
     subject = f"{len(members)} networks: {', '.join(called[:3])}{', ...' if len(called) > 3 else ''}"
     sentences = comparison_account(journal.results)
-    return Report(subject, tuple(findings), (), sentences, provenance, maps=journal.maps).written(folder)
+    return Report(subject, findings, (), sentences, provenance, maps=journal.maps).written(folder)
 
 
 def _member(source: Any, inputs: Any, seed: int, device: str, choices: Mapping[str, Any]) -> Member:
@@ -232,12 +233,16 @@ def _member(source: Any, inputs: Any, seed: int, device: str, choices: Mapping[s
 
 
 def _names(sources: Sequence[Any]) -> tuple[str, ...]:
-    """The files' stems where these differ, else their paths; numbers for what is no file."""
-    paths = [Path(source) if isinstance(source, str | Path) else None for source in sources]
-    stems = [f"N{number}" if path is None else path.stem for number, path in enumerate(paths, 1)]
-    if len(set(stems)) == len(stems):
-        return tuple(stems)
-    return tuple(f"N{number}" if path is None else str(path) for number, path in enumerate(paths, 1))
+    """Of each file its name without extension, with as many of its folders as tell all apart; numbers for what is no file."""
+    paths = [
+        Path(one).with_suffix("").parts if isinstance(one, str | Path) else (f"N{i}",)
+        for i, one in enumerate(sources, 1)
+    ]
+    for kept in range(1, max(map(len, paths)) + 1):
+        names = tuple("/".join(parts[-kept:]) for parts in paths)
+        if len(set(names)) == len(names):
+            break
+    return names
 
 
 def _listed(parts: Sequence[str], last: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import torch
 
-from analyses.result import Result
+from analyses.result import Outcome, Result
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError
 from hooks.families import PiecewiseLinear
@@ -84,8 +84,9 @@ class Journal:
     def note(self, title: str, function: Callable[P, R], /, *args: P.args, **options: P.kwargs) -> R:
         """Call an analysis and keep its result under this title.
 
-        A result kept in the folder is reused when its recorded call is equal; where neither the journal nor the map has a
-        fingerprint, as of a field that is code, it is made again, since another such map has the same call.
+        A result kept in the folder is reused when its recorded call is equal; one that ran out of time is not kept. Where
+        neither the journal nor the map has a fingerprint, as of a field that is code, it is made again, since another such map
+        has the same call.
         """
         if any(finding.title == title for finding in self._findings):
             raise InputError(f"there is a finding {title!r} already; titles are different")
@@ -108,11 +109,17 @@ class Journal:
             begin = time.perf_counter()
             result = function(*args, **wanted)
             seconds = time.perf_counter() - begin
-            if path is not None:
+            if path is not None and not out_of_time(result):
                 written = {"call": call, "seconds": seconds, "module": type(result).__module__, **result.to_dict()}
                 _write(path, json.dumps(written))
         self._findings.append(Finding(title, result, call, seconds))
         return result
+
+
+def out_of_time(result: Result) -> bool:
+    """Whether the analysis, or a part of it, was stopped early."""
+    values = vars(result).values()
+    return any(v is Outcome.OUT_OF_TIME or (isinstance(v, tuple) and Outcome.OUT_OF_TIME in v) for v in values)
 
 
 def recorded(function: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> str:

@@ -25,13 +25,13 @@ from analyses.maps.loop_attractors import LoopAttractors
 from analyses.maps.network_comparison import HEADER, NetworkComparison
 from analyses.maps.stability import Stability
 from analyses.maps.transitions import DEPENDS, NOWHERE, Transitions
-from analyses.result import SCHEMA, Check, Outcome, Result
+from analyses.result import SCHEMA, Check, Result
 from analyses.symbols.region_table import RegionTable
 from hooks.errors import InputError
 from interp.claims import DIFFERS, Row
 from interp.figures import pictures
 from interp.findings import discoveries
-from interp.journal import Finding
+from interp.journal import Finding, out_of_time
 from interp.maps import write_maps
 
 LARGE = 10_000  # numbers above which an array leaves the JSON file
@@ -84,14 +84,7 @@ class Report:
     @property
     def unfinished(self) -> tuple[str, ...]:
         """Titles of findings whose analysis ran out of time."""
-        return tuple(
-            finding.title
-            for finding in self.findings
-            if any(
-                value is Outcome.OUT_OF_TIME or (isinstance(value, tuple) and Outcome.OUT_OF_TIME in value)
-                for value in vars(finding.result).values()
-            )
-        )
+        return tuple(finding.title for finding in self.findings if out_of_time(finding.result))
 
     def checks(self) -> list[tuple[str, Check]]:
         """(title, check) of every finding."""
@@ -222,7 +215,7 @@ def _table(result: Result, beside: Mapping[str, Result]) -> dict[str, Any] | Non
     if isinstance(result, RegionTable) and len(result.regions):
         return _regions_table(result)
     if isinstance(result, NetworkComparison) and result.names:
-        caption = "Orbits by their index, the number of unstable directions: a row a network"
+        caption = "Stability portraits, a row a network"
         return {"caption": caption, "header": HEADER, "lines": result.lines, "faint": False}
     return _transitions_table(result) if isinstance(result, Transitions) and result.targets.size else None
 

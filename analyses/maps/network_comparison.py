@@ -1,8 +1,10 @@
 """Which networks are the same up to coordinates? Distances between networks by where they rest, what they repeat, and how.
 
-A change of coordinates keeps the fixed points, the cycles with their periods, and the eigenvalues at each; so a network is
-read as the multiset of its orbits, and an orbit as its period and the multiset of its eigenvalues. Both distances are optimal
-matchings (Hungarian) of root sums of squares:
+Any continuous change of coordinates keeps how many fixed points and cycles there are, with their periods and numbers of
+unstable directions; a smooth one keeps the eigenvalues at each as well. So there are two distances. Of the counts: the sum
+over periods and numbers of unstable directions of how many one network has more than the other; 0 where no count tells them
+apart. Of the eigenvalues: a network is the multiset of its orbits, an orbit its period and the multiset of its eigenvalues,
+and both are matched as well as can be (Hungarian),
 
     between orbits of one period     d(x, y)^2 = min over matchings of the sum of chi(l_i, m_s(i))^2
     between networks                 D(X, Y)^2 = min over partial matchings of the sum of d(x, y)^2 over pairs,
@@ -16,9 +18,9 @@ family of maps whose orbits stay bounded, through folds, flips and the other bif
 inequality: what distance to the diagonal is to persistence diagrams (Cohen-Steiner, Edelsbrunner, Harer, Found. Comput. Math.
 10, 127 (2010)).
 
-The same over stable orbits alone tells what a network can remember, whatever lies between its memories; that distance jumps
-where an orbit loses stability. What the searches have not found is not compared: the index sums say where something is
-missing.
+The distance of eigenvalues over stable orbits alone tells what a network can remember, whatever lies between its memories; it
+jumps where an orbit loses stability, as do the counts. What the searches have not found is not compared: the index sums say
+where something is missing.
 
 Takes results of ``fixed_points``, ``cycles`` and ``lyapunov``, one of each a network; costs a matching of eigenvalues for each
 two orbits of one period that lie near enough to be partners, O(networks^2 orbits^2 dim^3).
@@ -35,6 +37,7 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
 from analyses._matrix_plot import plot_matrix
+from analyses.maps._verdicts import FLOOR
 from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
 from analyses.maps.lyapunov import LyapunovSpectrum
@@ -54,14 +57,18 @@ class NetworkComparison(Result):
     ----------
     names
         Of the networks, in the order they came.
+    count_distances : (networks, networks)
+        Orbits of each period and number of unstable directions that one has and the other has not.
     distances : (networks, networks)
-        D over all orbits.
+        D, by eigenvalues, over all orbits.
     attractor_distances : (networks, networks)
         D over stable orbits.
     unmatched : (networks, networks)
         Orbits of both that have no partner in the matching of ``distances``.
     fixed_points, cycles : (networks, directions + 1)
         How many with 0, 1, 2, ... unstable directions.
+    converged : (networks,)
+        Share of the starts of each search for fixed points that converged.
     complete
         For each network whether its index sums say that nothing is missing: "yes", "no", or "" where none was taken.
     exponents, errors : (networks,)
@@ -71,17 +78,19 @@ class NetworkComparison(Result):
     compared
         Eigenvalues of each orbit that were compared: all, or the leading ones that are known of every network.
     outcome
-        OUT_OF_TIME when stopped early: NaN where nothing was compared.
+        OUT_OF_TIME when it was stopped early (NaN where nothing was compared), or a search or a run that it takes was.
     checks
         No distance is longer than a detour over a third network.
     """
 
     names: tuple[str, ...]
+    count_distances: Float[np.ndarray, "networks networks"]
     distances: Float[np.ndarray, "networks networks"]
     attractor_distances: Float[np.ndarray, "networks networks"]
     unmatched: Int[np.ndarray, "networks networks"]
-    fixed_points: Int[np.ndarray, "networks indices"]
-    cycles: Int[np.ndarray, "networks indices"]
+    fixed_points: Int[np.ndarray, "networks directions"]
+    cycles: Int[np.ndarray, "networks directions"]
+    converged: Float[np.ndarray, " networks"]
     complete: tuple[str, ...]
     exponents: Float[np.ndarray, " networks"]
     errors: Float[np.ndarray, " networks"]
@@ -94,17 +103,20 @@ class NetworkComparison(Result):
     def lines(self) -> tuple[tuple[str, ...], ...]:
         """The stability portrait of each network, a row of words each, under ``HEADER``."""
 
-        def by_index(counts: np.ndarray) -> str:
-            return ", ".join(f"{n} of index {index}" for index, n in enumerate(counts) if n) or "none"
+        def by_direction(counts: np.ndarray) -> str:
+            with_some = [
+                f"{n} with {unstable}" if unstable else f"{n} stable" for unstable, n in enumerate(counts) if n
+            ]
+            return ", ".join(with_some) or "none"
 
         rows = []
         for number, name in enumerate(self.names):
             others = np.delete(self.distances[number], number)
             grown = self.exponents[number]
             rows.append((
-                name, str(self.dims[number]), by_index(self.fixed_points[number]), by_index(self.cycles[number]),
-                self.complete[number] or "not known",
-                "–" if np.isnan(grown) else f"{grown:+.3g} ± {self.errors[number]:.1g}",
+                name, str(self.dims[number]), by_direction(self.fixed_points[number]), by_direction(self.cycles[number]),
+                f"{self.converged[number]:.0%}", self.complete[number] or "not known",
+                "–" if np.isnan(grown) else f"{grown:+.3g} ± {max(self.errors[number], FLOOR):.1g}",
                 f"{np.mean(others):.3g}" if len(others) else "–",
             ))  # fmt: skip
         return tuple(rows)
@@ -119,35 +131,41 @@ class NetworkComparison(Result):
         done = int(np.isfinite(apart).sum())
         text = f"{done} of {counted(len(apart), 'pair')} of {count} networks compared"
         if self.outcome is Outcome.OUT_OF_TIME:
-            text += f" when the comparison {self.outcome.value}"
+            text += f", though the comparison or a search {self.outcome.value}"
         if not done:
             return text
-        text += f": median distance {np.nanmedian(apart):.3g} ({np.nanmin(apart):.2g} to {np.nanmax(apart):.2g}), by stable "
-        text += f"orbits alone {np.nanmedian(stable):.3g} ({np.nanmin(stable):.2g} to {np.nanmax(stable):.2g})"
-        kinds = len(np.unique(np.concatenate([self.fixed_points, self.cycles], axis=1), axis=0))
-        kinds_stable = len(np.unique(np.stack([self.fixed_points[:, 0], self.cycles[:, 0]], axis=1), axis=0))
-        text += f"; by their numbers of orbits of each index they are of {counted(kinds, 'kind')}, by those of stable ones of "
-        text += f"{kinds_stable}; the index sums hold for {self.complete.count('yes')} of {count}"
+        kinds, most = len(np.unique(self.count_distances, axis=0)), self.count_distances.max()
+        text += f": by numbers of orbits with 0, 1, 2, ... unstable directions they are of {counted(kinds, 'kind')}, at most "
+        text += f"{most:.0f} orbits apart; by eigenvalues the median distance is {np.nanmedian(apart):.3g} ("
+        text += (
+            f"{np.nanmin(apart):.2g} to {np.nanmax(apart):.2g}), over stable orbits alone {np.nanmedian(stable):.3g} ("
+        )
+        text += f"{np.nanmin(stable):.2g} to {np.nanmax(stable):.2g}); the index sums hold for "
+        text += f"{self.complete.count('yes')} of {count}"
         if self.compared < max(self.dims):
             text += f"; {self.compared} leading eigenvalues were compared"
         return text
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """The matrix of distances over all orbits."""
-        return plot_matrix(self.distances, self.names, "distance of orbits and their eigenvalues", ax)
+        return plot_matrix(self.distances, self.names, "distance of eigenvalues", ax)
 
 
-HEADER = ("network", "units", "fixed points", "cycles", "index sums hold", "largest exponent", "mean distance")
+HEADER = (
+    "network", "units", "fixed points, by unstable directions", "cycles", "starts converged", "index sums hold",
+    "largest exponent", "mean distance",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class _Orbits:
-    """Of one network: the eigenvalues of every orbit, its period, and its price."""
+    """Of one network: the eigenvalues of every orbit, its period, price, and number of unstable directions."""
 
     values: np.ndarray
     periods: np.ndarray
     prices: np.ndarray
     stable: np.ndarray
+    unstable: np.ndarray
 
 
 def compare_networks(
@@ -204,27 +222,46 @@ def compare_networks(
         attractor_distances[i, j] = attractor_distances[j, i] = stable
         unmatched[i, j] = unmatched[j, i] = alone
 
+    late = np.isnan(distances).any() or any(Outcome.OUT_OF_TIME in one.outcomes for one in points)
+    ends = [one.outcome for one in cycles] + [one.outcome for one in spectra]
+    late = late or Outcome.OUT_OF_TIME in ends
     leading = np.full((2, count), np.nan)
     for number, spectrum in enumerate(spectra):
         if len(spectrum.exponents):
             leading[:, number] = spectrum.exponents[0, 0], spectrum.standard_errors[0, 0]
-    most = max((int(_indices(one).max(initial=0)) for one in found), default=0)
+    most = max((int(_unstable(one).max(initial=0)) for one in found), default=0)
     return NetworkComparison(
-        names=names, distances=distances, attractor_distances=attractor_distances, unmatched=unmatched,
-        fixed_points=_by_index(points, count, most), cycles=_by_index(cycles, count, most),
+        names=names, count_distances=_counts_apart(orbits), distances=distances, attractor_distances=attractor_distances,
+        unmatched=unmatched,
+        fixed_points=_by_direction(points, count, most), cycles=_by_direction(cycles, count, most),
+        converged=np.array([one.outcomes.count(Outcome.CONVERGED) / max(1, len(one.outcomes)) for one in points]),
         complete=tuple(_complete(points[i], cycles[i] if cycles else None) for i in range(count)),
         exponents=leading[0], errors=leading[1],
-        dims=dims, compared=compared, outcome=Outcome.OUT_OF_TIME if np.isnan(distances).any() else Outcome.CONVERGED,
+        dims=dims, compared=compared, outcome=Outcome.OUT_OF_TIME if late else Outcome.CONVERGED,
         checks=(Check("longest excess of a distance over a detour", 0.0, _detour(distances), 1e-9),),
     )  # fmt: skip
 
 
 def _orbits(points: FixedPoints, cycles: Cycles | None, compared: int) -> _Orbits:
-    found = [(points.eigenvalues, np.ones(len(points.points), dtype=np.int64), points.stable)]
-    found += [] if cycles is None else [(cycles.eigenvalues, cycles.periods, cycles.stable)]
-    values = np.concatenate([np.nan_to_num(_wide(eigenvalues, compared)) for eigenvalues, _, _ in found])
-    periods, stable = (np.concatenate(parts) for parts in list(zip(*found, strict=True))[1:])
-    return _Orbits(values, periods, _chordal(values, np.ones(1)).min(axis=1, initial=1.0), stable)
+    found: list[tuple[FixedPoints | Cycles, np.ndarray]] = [(points, np.ones(len(points.points), dtype=np.int64))]
+    found += [] if cycles is None else [(cycles, cycles.periods)]
+    values = np.concatenate([np.nan_to_num(_wide(one.eigenvalues, compared)) for one, _ in found])
+    periods = np.concatenate([own for _, own in found])
+    stable = np.concatenate([one.stable for one, _ in found])
+    unstable = np.concatenate([_unstable(one) for one, _ in found])
+    return _Orbits(values, periods, _chordal(values, np.ones(1)).min(axis=1, initial=1.0), stable, unstable)
+
+
+def _counts_apart(orbits: list[_Orbits]) -> np.ndarray:
+    """(networks, networks) sums over periods and numbers of unstable directions of the differences of counts."""
+    kinds = np.concatenate(
+        [np.zeros((0, 2), dtype=np.int64), *(np.stack([o.periods, o.unstable], axis=1) for o in orbits)]
+    )
+    owners = np.repeat(np.arange(len(orbits)), [len(o.periods) for o in orbits])
+    which = np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1)
+    counts = np.zeros((len(orbits), int(which.max(initial=-1)) + 1))
+    np.add.at(counts, (owners, which), 1)
+    return np.abs(counts[:, None] - counts).sum(axis=2)
 
 
 def _wide(values: np.ndarray, width: int) -> np.ndarray:
@@ -267,15 +304,15 @@ def _matched(squares: np.ndarray, own: np.ndarray, others: np.ndarray) -> tuple[
     return float(np.sqrt(total)), len(own) + len(others) - 2 * len(rows)
 
 
-def _by_index(found: Sequence[FixedPoints | Cycles], count: int, most: int) -> np.ndarray:
+def _by_direction(found: Sequence[FixedPoints | Cycles], count: int, most: int) -> np.ndarray:
     """(networks, most + 1) counts of orbits by their number of unstable directions."""
     counts = np.zeros((count, most + 1), dtype=np.int64)
     for number, one in enumerate(found):
-        counts[number] = np.bincount(_indices(one), minlength=most + 1)
+        counts[number] = np.bincount(_unstable(one), minlength=most + 1)
     return counts
 
 
-def _indices(found: FixedPoints | Cycles) -> np.ndarray:
+def _unstable(found: FixedPoints | Cycles) -> np.ndarray:
     """How many directions of each orbit are unstable."""
     return (np.abs(found.eigenvalues) > 1).sum(axis=1)
 

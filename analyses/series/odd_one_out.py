@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FEWEST = 4  # networks: of three, the others have one distance, and so no spread
+ALIKE = 1e5  # deviations, from which on the others are said to be alike
 BATCH = 2**22  # numbers of the drawn networks held at once
 
 
@@ -74,7 +75,8 @@ class OddOneOut(Result):
         name, out = self.names[self.furthest], self.deviations[self.furthest]
         text += f": {name} stands out" if self.stands_out else f": none stands out; furthest is {name}"
         text += f", at mean distance {self.means[self.furthest]:.3g} from the others (median of all "
-        text += f"{np.nanmedian(self.means):.3g}), {out:.3g} deviations beyond what these are apart"
+        text += f"{np.nanmedian(self.means):.3g}), "
+        text += f"{out:.3g} deviations beyond what these are apart" if out < ALIKE else "while these are alike"
         for null in self.nulls:
             text += f"; one cloud of networks gives {np.median(null.draws):.2g}, and {np.quantile(null.draws, 0.95):.2g} or "
             text += f"more in one of twenty (p = {null.p:.2g})"

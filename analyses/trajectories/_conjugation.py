@@ -100,7 +100,8 @@ def _searched(a: Tensor, b: Tensor, C: Tensor, basis: Tensor, steps: int) -> tup
         if not active.any():
             break
         m = M[active]
-        slope = (basis @ m[:, None] - m[:, None] @ basis).flatten(2)  # (active, directions, n^2)
+        turned = [(basis.flatten(0, 1) @ part).unflatten(1, basis.shape[:2]) for part in (m, m.mT)]
+        slope = (turned[0] + turned[1].mT).flatten(2)  # W m - m W = W m + (W m')', (active, directions, n^2)
         gradient = slope @ (a[active] - m).flatten(1)[..., None]
         flat[active] = gradient[..., 0].norm(dim=1) <= FLAT * scale[active]
         normal = slope @ slope.mT

@@ -140,7 +140,9 @@ def test_orbits_of_different_periods_are_never_partners():
     points, cycles = find_fixed_points(henon(), 64, around=(-2.0, 2.0)), find_cycles(henon(), 64, around=(-2.0, 2.0))
     none = find_cycles(linear(0.5 * np.eye(2)), 8, around=(-1.0, 1.0))
     found = compare_networks([points, points], cycles=[cycles, none])
-    assert found.unmatched[0, 1] == 1 and found.cycles.sum(axis=1).tolist() == [1, 0]
+    assert (
+        found.unmatched[0, 1] == 1 and found.count_distances[0, 1] == 1 and found.cycles.sum(axis=1).tolist() == [1, 0]
+    )
 
 
 def test_the_triangle_inequality_and_the_matching_hold_against_all_matchings():
@@ -190,7 +192,8 @@ def test_twenty_networks_of_one_portrait_and_one_with_another_number_of_stable_p
     points = rests(*(network(3 if number == 13 else 2) for number in range(20)), starts=128)
     found = compare_networks(points)
     assert sorted(one.stable.sum() for one in points) == [4] * 19 + [8]
-    verdicts = [odd_one_out(matrix, names=found.names) for matrix in (found.distances, found.attractor_distances)]
+    matrices = found.count_distances, found.distances, found.attractor_distances
+    verdicts = [odd_one_out(matrix, names=found.names) for matrix in matrices]
     assert all(one.stands_out and one.furthest == 13 and "N14 stands out" in one.summary() for one in verdicts)
     kept = np.delete(np.arange(20), 13)
     assert not odd_one_out(found.distances[np.ix_(kept, kept)]).stands_out
@@ -203,10 +206,10 @@ def test_exponents_stand_beside_and_rows_say_the_portrait():
     )
     np.testing.assert_allclose(found.exponents, [-math.log(2), math.log(2)], atol=1e-12)
     assert [row[:4] for row in found.lines] == [
-        ("sink", "1", "1 of index 0", "none"),
-        ("source", "1", "1 of index 1", "none"),
+        ("sink", "1", "1 stable", "none"),
+        ("source", "1", "1 with 1", "none"),
     ]
-    assert "of 2 kinds" in found.summary()
+    assert "of 2 kinds, at most 2 orbits apart" in found.summary()
 
 
 def test_stopped_early_says_what_is_missing():
@@ -216,7 +219,7 @@ def test_stopped_early_says_what_is_missing():
 
     found = compare_networks(rests(*(linear([[a]]) for a in (0.1, 0.2, 0.3))), watch=first)
     assert found.outcome is Outcome.OUT_OF_TIME and np.isnan(found.distances).sum() == 4
-    assert "1 of 3 pairs of 3 networks compared when the comparison ran out of time" in found.summary()
+    assert "1 of 3 pairs of 3 networks compared, though the comparison or a search ran out of time" in found.summary()
 
 
 def test_one_network_none_and_refusals():
