@@ -30,6 +30,8 @@ from analyses.maps.state_exponents import state_exponents as state_exponents
 from analyses.maps.stated_spectrum import audit_spectrum as audit_spectrum
 from analyses.maps.teleport import teleport as teleport
 from analyses.maps.windowed_products import windowed_products as windowed_products
+from analyses.series.change_point import change_point as change_point
+from analyses.series.change_point import lead_of_change as lead_of_change
 from analyses.series.complexity import compressed_complexity as compressed_complexity
 from analyses.series.complexity import lempel_ziv as lempel_ziv
 from analyses.series.complexity import sample_entropy as sample_entropy

@@ -1,12 +1,12 @@
 """When does a series change, is there a change at all, is it abrupt, and does one change come before another?
 
 Method: one change by least squares over all places. "mean": a step between two levels; "slope": a broken line. Each is a
-regressor beside the constant (beside the line), so that the share of variance it explains at every place is one matrix product
+regressor beside the constant (beside the line), so that the share of variance it explains at every place is a matrix product
 (Hinkley, Biometrika 57, 1970, for the step; Hudson, J. Am. Stat. Assoc. 61, 1966, for the broken line). Interval: blocks of the
-residuals drawn again around the fit, refitted (Huskova and Kirch, J. Time Ser. Anal. 29, 2008). Two nulls, of the share that the
-best place explains. Without a change the values (for a slope, the increments) may stand in any order of blocks. In a gradual
-change the increments may stand in any order: the best step in a straight line lies in its middle and explains three
-quarters of the variance, and says nothing of when.
+residuals drawn again around the fit, refitted (Huskova and Kirch, J. Time Ser. Anal. 29, 2008). Two nulls, of the share that
+the best place explains. Without a change the values (for a slope, the increments) may stand in any order of blocks. A gradual
+change is a straight line (for a slope, a parabola) with the noise that is left beside line and change together: the best step
+in a line lies in its middle and explains three quarters of the variance, and says nothing of when.
 
 Takes series (series, steps), all at once; costs (bootstraps + 2 draws) series times steps^2.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from scipy.stats import binomtest
 
 from analyses.result import Check, Null, Outcome, Result, axes_or_new
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Kind = Literal["mean", "slope"]
 MARGIN = 2  # points at least on either side of a change
 SHORTEST = 8  # points
+ROUNDING = 1e-9  # of a share
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +55,15 @@ class ChangePoints(Result):
         The two levels, or the two slopes per unit of time.
     shares : (series,)
         Of the variance around the constant (the line), what the change explains.
+    steady : (series,)
+        What a line (a parabola) explains of it.
     verdicts
-        One a series: "abrupt" when both nulls are beaten from above, "gradual" when only the first is, "none", "constant", or
-        "too short".
+        One a series: "abrupt" when both nulls are beaten from above and the change explains more than the steady course,
+        "gradual" when only the first null is beaten, "none", "constant", or "too short".
     outcome
         Whether there were points enough.
     nulls
-        Two a series that moves, of its share: values (increments) in random blocks; increments in random order.
+        Two a series that moves, of its share: values (increments) in blocks in random order; a line (parabola) with noise.
     checks
         The residual is orthogonal to the change that was fitted.
     """
@@ -75,6 +78,7 @@ class ChangePoints(Result):
     before: Float[np.ndarray, " series"]
     after: Float[np.ndarray, " series"]
     shares: Float[np.ndarray, " series"]
+    steady: Float[np.ndarray, " series"]
     verdicts: tuple[str, ...]
     outcome: Outcome
     nulls: tuple[Null, ...]
@@ -126,7 +130,7 @@ class Lead(Result):
     leads: Float[np.ndarray, " pairs"]
     low: Float[np.ndarray, " pairs"]
     high: Float[np.ndarray, " pairs"]
-    abrupt: np.ndarray
+    abrupt: Bool[np.ndarray, " pairs"]
     positive: int
     negative: int
     ties: int
@@ -191,8 +195,8 @@ def change_point(
     Raises
     ------
     InputError
-        For a wrong shape, values that are not finite, times that are not ascending or not one a point, another kind, or a block,
-        number of draws or of bootstraps below 1.
+        For a wrong shape, values that are not finite, times that are not ascending or not one a point, another kind, or a
+        block, number of draws or of bootstraps below 1.
     """
     values = np.atleast_2d(as_series(series, (1, 2), "(series, steps) or (steps,)"))
     count, steps = values.shape
@@ -207,7 +211,7 @@ def change_point(
     generator = generator or np.random.default_rng(0)
     moving = ~still(values) if steps >= SHORTEST else np.zeros(count, dtype=bool)
     blank = np.full(count, np.nan)
-    places, low, high, before, after, shares = (blank.copy() for _ in range(6))
+    places, low, high, before, after, shares, steady = (blank.copy() for _ in range(7))
     redrawn, nulls, gap = np.full((count, bootstraps), np.nan), [], 0.0
     verdicts = ["constant" if steps >= SHORTEST else "too short"] * count
     if moving.any():
@@ -221,29 +225,30 @@ def change_point(
             residual = y - fitted
             gap = max(gap, float(np.abs(base.T @ residual).max() / np.linalg.norm(y)))
             places[row] = at[first[place]]
-            before[row], after[row] = _sides(at, fitted, first[place], kind)
+            before[row], after[row] = _sides(at, fitted, kind)
             again = fitted + _blocks(residual - residual.mean(), block, bootstraps, generator)
             redrawn[row] = at[first[_best(again, plain, change)[0]]]
             low[row], high[row] = np.quantile(redrawn[row], [0.025, 0.975])
-            mixed, walks = _without(y, kind, block, draws, generator)
+            course = _course(at, kind)
+            plain_left, left = (float(np.square(y - base @ (base.T @ y)).sum()) for base in (plain.T, course))
+            steady[row] = 1 - left / plain_left if plain_left else 0.0
+            mixed, even = _without(y, course, fitted, kind, block, draws, generator)
             own = [
                 Null(
                     name, hypothesis, "series", _best(drawn, plain, change)[1], float(shares[row]), f"series {row + 1}"
                 )
                 for name, hypothesis, drawn in (
                     ("blocks in random order", "there is no change", mixed),
-                    ("increments in random order", "the change is gradual", walks),
+                    ("steady course with noise", "the change is gradual", even),
                 )
             ]
             nulls += own
-            beaten = [null.beaten and null.observed > np.median(null.draws) for null in own]
-            sole = (
-                np.count_nonzero(np.diff(y, n=1 if kind == "mean" else 2)) == 1
-            )  # every order of one jump is one jump
-            verdicts[row] = "none" if not beaten[0] else "abrupt" if beaten[1] or sole else "gradual"
+            beaten = [null.beaten and null.observed > np.median(null.draws) + ROUNDING for null in own]
+            sudden = beaten[1] and shares[row] > steady[row]
+            verdicts[row] = "none" if not beaten[0] else "abrupt" if sudden else "gradual"
     return ChangePoints(
         kind=kind, times=at, series=values, places=places, low=low, high=high, redrawn=redrawn, before=before, after=after,
-        shares=shares, verdicts=tuple(verdicts), outcome=Outcome.CONVERGED if steps >= SHORTEST else Outcome.TOO_SHORT,
+        shares=shares, steady=steady, verdicts=tuple(verdicts), outcome=Outcome.CONVERGED if steps >= SHORTEST else Outcome.TOO_SHORT,
         nulls=tuple(nulls), checks=(Check("residual against the fitted change", 0.0, gap, 1e-9),) if nulls else (),
     )  # fmt: skip
 
@@ -308,7 +313,7 @@ def _best(values: np.ndarray, plain: np.ndarray, change: np.ndarray) -> tuple[np
     return best, np.divide(gains.max(axis=1), all_, out=np.zeros(len(values)), where=all_ > 0)
 
 
-def _sides(at: np.ndarray, fitted: np.ndarray, place: int, kind: Kind) -> tuple[float, float]:
+def _sides(at: np.ndarray, fitted: np.ndarray, kind: Kind) -> tuple[float, float]:
     """The two levels, or the two slopes, of a fit."""
     if kind == "mean":
         return float(fitted[0]), float(fitted[-1])
@@ -323,23 +328,31 @@ def _blocks(values: np.ndarray, block: int, draws: int, generator: np.random.Gen
     return values[(starts + np.arange(block)) % steps].reshape(draws, -1)[:, :steps]
 
 
+def _course(at: np.ndarray, kind: Kind) -> np.ndarray:
+    """(steps, 2 or 3) orthonormal: the line, or the parabola."""
+    return np.linalg.qr(np.vander(at - at.mean(), 2 if kind == "mean" else 3))[0]
+
+
 def _without(
-    y: np.ndarray, kind: Kind, block: int, draws: int, generator: np.random.Generator
+    y: np.ndarray,
+    steady: np.ndarray,
+    fitted: np.ndarray,
+    kind: Kind,
+    block: int,
+    draws: int,
+    generator: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(draws, steps) twice: without a change, and with a gradual one."""
-    increments = np.diff(y)
+    both = np.linalg.qr(np.column_stack([steady, fitted]))[0]
+    noise = y - both @ (both.T @ y)
+    even = steady @ (steady.T @ y) + _blocks(noise, block, draws, generator)
     if kind == "mean":
-        return _in_blocks(y, block, draws, generator), _walks(y[0], _in_blocks(increments, 1, draws, generator))
-    bends = _in_blocks(np.diff(increments), 1, draws, generator)
-    turned = np.concatenate([np.full((draws, 1), increments[0]), increments[0] + np.cumsum(bends, axis=1)], axis=1)
-    return _walks(y[0], _in_blocks(increments, block, draws, generator)), _walks(y[0], turned)
+        return _in_blocks(y, block, draws, generator), even
+    walks = np.cumsum(_in_blocks(np.diff(y), block, draws, generator), axis=1)
+    return np.concatenate([np.zeros((draws, 1)), walks], axis=1), even
 
 
 def _in_blocks(values: np.ndarray, block: int, draws: int, generator: np.random.Generator) -> np.ndarray:
     """(draws, steps) of the same values, their blocks in random order."""
     keys = np.repeat(generator.random((draws, -(-len(values) // block))), block, axis=1)[:, : len(values)]
     return values[np.argsort(keys, axis=1, kind="stable")]
-
-
-def _walks(start: float, increments: np.ndarray) -> np.ndarray:
-    return np.concatenate([np.full((len(increments), 1), start), start + np.cumsum(increments, axis=1)], axis=1)
