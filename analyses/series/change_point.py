@@ -248,7 +248,8 @@ def change_point(
             verdicts[row] = "none" if not beaten[0] else "abrupt" if sudden else "gradual"
     return ChangePoints(
         kind=kind, times=at, series=values, places=places, low=low, high=high, redrawn=redrawn, before=before, after=after,
-        shares=shares, steady=steady, verdicts=tuple(verdicts), outcome=Outcome.CONVERGED if steps >= SHORTEST else Outcome.TOO_SHORT,
+        shares=shares, steady=steady, verdicts=tuple(verdicts),
+        outcome=Outcome.CONVERGED if steps >= SHORTEST else Outcome.TOO_SHORT,
         nulls=tuple(nulls), checks=(Check("residual against the fitted change", 0.0, gap, 1e-9),) if nulls else (),
     )  # fmt: skip
 
