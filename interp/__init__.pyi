@@ -39,6 +39,8 @@ from analyses.maps.unit_effects import decisions as decisions
 from analyses.maps.unit_effects import switches as switches
 from analyses.maps.unit_effects import unit_effects as unit_effects
 from analyses.maps.windowed_products import windowed_products as windowed_products
+from analyses.series.change_point import change_point as change_point
+from analyses.series.change_point import lead_of_change as lead_of_change
 from analyses.series.complexity import compressed_complexity as compressed_complexity
 from analyses.series.complexity import lempel_ziv as lempel_ziv
 from analyses.series.complexity import sample_entropy as sample_entropy

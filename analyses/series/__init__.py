@@ -1,6 +1,7 @@
 """Analyses that take an array of recorded series, and no map.
 
 =====================  ====================================================================
+change_point         when a series changes, whether at all and abruptly, and which of two changes comes first
 zero_one               does a series move regularly or irregularly: the 0-1 test, K near 0 or near 1
 complexity             how hard to write down: Lempel-Ziv phrases, sample entropy, compressed size of the coarse
 delay_embedding        in how many delayed copies a series unfolds: Cao's E1 and E2, beside noise of the same spectrum

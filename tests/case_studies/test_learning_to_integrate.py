@@ -8,7 +8,7 @@ def test_kernels_of_a_diagonal_matrix_are_sums_of_exponentials():
     """v' exp((W - I) t) u = sum of u_i v_i exp((w_i - 1) t); rounding of 310 products."""
     generator = torch.Generator().manual_seed(0)
     w, u, v = torch.randn(3, 2, 5, generator=generator, dtype=torch.float64) / 2
-    t = DT * torch.arange(301)
+    t = DT * torch.arange(301, dtype=torch.float64)
     expected = (u[:, None] * v[:, None] * torch.exp((w - 1)[:, None] * t[:, None])).sum(2)
     torch.testing.assert_close(kernels(torch.diag_embed(w), u, v, 300), expected, rtol=0, atol=1e-11)
 
@@ -32,7 +32,7 @@ def test_descent_follows_the_difference_quotient_of_the_loss():
     """One entry of the first update of W over the rate is minus the slope; central differences of 1e-6 are good to 1e-7."""
     setting = Setting(0.3, 0)
     W, u, v = (each[None] for each in drawn(setting))
-    t = DT * torch.arange(301)
+    t = DT * torch.arange(301, dtype=torch.float64)
 
     def loss(shift):
         moved = W.clone()
