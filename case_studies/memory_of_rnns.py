@@ -137,12 +137,10 @@ class Specimen:
     draws: int
 
 
-def prepare(*, units: tuple[int, ...], seeds: int, updates: int, draws: int) -> Specimen:
-    """Networks of these sizes fitted from as many seeds, to be moved ``draws`` times at each size."""
+def prepare(*, units: tuple[int, ...], written: tuple[Written, ...], seeds: int, updates: int, draws: int) -> Specimen:
+    """Networks of these sizes and ways to write rates, fitted from as many seeds, to be moved ``draws`` times at each size."""
     fits = {
-        (target, written): fitted(target, written, units, seeds=seeds, updates=updates)
-        for target in TARGETS
-        for written in RATES
+        (target, way): fitted(target, way, units, seeds=seeds, updates=updates) for target in TARGETS for way in written
     }
     return Specimen(fits, {target: written_down(target, units) for target in TARGETS}, units, draws)
 
@@ -250,8 +248,8 @@ study = CaseStudy(
               number_of("memory of 64 units: power law", lambda found: found.memory[-1])),
     ),
     scales={
-        "tiny": {"units": (4, 8), "seeds": 1, "updates": 50, "draws": 1},
-        "quick": {"units": (4, 8, 16, 32, 64), "seeds": 4, "updates": 2000, "draws": 10},
-        "full": {"units": (4, 8, 16, 32, 64), "seeds": 10, "updates": 20_000, "draws": 30},
+        "tiny": {"units": (4, 8), "written": ("as they are",), "seeds": 1, "updates": 50, "draws": 1},
+        "quick": {"units": (4, 8, 16, 32, 64), "written": tuple(RATES), "seeds": 4, "updates": 2000, "draws": 10},
+        "full": {"units": (4, 8, 16, 32, 64), "written": tuple(RATES), "seeds": 10, "updates": 20_000, "draws": 30},
     },
 )  # fmt: skip
