@@ -72,7 +72,7 @@ class PerturbationError(Result):
         return np.array([_reached(np.log(self.sizes), curve, level) for curve in self.curves])
 
     def slope(self, level: float = LEVEL) -> float:
-        """d ln radius / d ln weights over the architectures: near -1/2 where moves of the largest entry count the weights alone.
+        """d ln radius / d ln weights over the architectures: near -1/2 where the number of weights alone counts.
 
         NaN where fewer than three reach the level.
         """
