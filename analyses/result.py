@@ -30,6 +30,7 @@ class Outcome(Enum):
     DIVERGED = "left every bound"
     TOO_SHORT = "had too little data"
     NO_SCALING = "had no range of scaling"
+    DEGENERATE = "collapsed onto too few points"
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ BLUR = 0.2  # the paper's: the temperature is its square
 
 
 def linear_chain(states: int = 2) -> HiddenProcess:
-    """The paper's chain: neighbours exchange with probability 0.05^(1/(states - 1)), the symbols go from the first to the last."""
+    """The paper's chain: neighbours exchange with probability 0.05^(1/(states - 1)), symbols go from the first to the last."""
     q = 0.05 ** (1 / (states - 1))
     move = q * (np.eye(states, k=1) + np.eye(states, k=-1))
     move += np.diag(1 - move.sum(axis=1))

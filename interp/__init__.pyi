@@ -48,10 +48,12 @@ from analyses.symbols.exact_cycles import exact_cycles as exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
 from analyses.symbols.forbidden_words import forbidden_words as forbidden_words
 from analyses.symbols.graph_comparison import compare_graphs as compare_graphs
+from analyses.symbols.hidden_markov import hidden_markov as hidden_markov
 from analyses.symbols.markov_order import markov_order as markov_order
 from analyses.symbols.prediction_excess import prediction_excess as prediction_excess
 from analyses.symbols.region_table import region_table as region_table
 from analyses.symbols.regions import regions as regions
+from analyses.symbols.residency import residency as residency
 from analyses.symbols.subshift import subshift_entropy as subshift_entropy
 from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph

@@ -7,10 +7,12 @@ exact_cycles           every cycle of a piecewise-linear map up to a period, by 
 exact_fixed_points     every fixed point of a piecewise-linear map, and a proof that there is no other
 forbidden_words        words that never occur although their parts do, tested against chance
 graph_comparison       two symbolic graphs: edges, renamings, total variation beside its null
+hidden_markov          is a recording a hidden Markov chain, of how many states, beside a smooth process of its spectra
 markov_order           how far back the next symbol depends on the past, against exact shuffles
 prediction_excess      how far a predictor's loss is above the smallest possible one
 region_table           what each linear region does: share of time, fixed point, eigenvalues
 regions                the linear regions visited: occupancy, coverage, dwell times, jumps
+residency              how long what a network says lasts under fresh noise: clusters, kick zones, transitions
 subshift               topological entropy of a graph that is exactly the grammar
 swap_test              whether classes of states mean something to the network itself: states exchanged within and across them
 symbolic_graph         which region leads to which, with intervals; GraphML, DOT and JSON text
