@@ -29,6 +29,7 @@ from analyses.maps.stability import classify as classify
 from analyses.maps.state_exponents import state_exponents as state_exponents
 from analyses.maps.stated_spectrum import audit_spectrum as audit_spectrum
 from analyses.maps.teleport import teleport as teleport
+from analyses.maps.unit_ablation import unit_ablation as unit_ablation
 from analyses.maps.windowed_products import windowed_products as windowed_products
 from analyses.series.complexity import compressed_complexity as compressed_complexity
 from analyses.series.complexity import lempel_ziv as lempel_ziv
@@ -57,6 +58,7 @@ from analyses.symbols.residency import residency as residency
 from analyses.symbols.subshift import subshift_entropy as subshift_entropy
 from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
+from analyses.symbols.transition_units import transition_units as transition_units
 from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
 from analyses.trajectories.box_dimensions import box_dimensions as box_dimensions

@@ -33,5 +33,6 @@ alignment              chaotic or regular, by the volume that deviation vectors 
 teleport               whether a stack of layers pulls a displaced state back to its path
 geometry               which inputs write to which directions, and which the readout reads
 transitions            which input takes which memory to which
+unit_ablation          what is lost when units fall silent: changes of the output, beside random and like units
 =====================  ====================================================================
 """

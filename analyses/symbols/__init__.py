@@ -16,6 +16,7 @@ residency              how long what a network says lasts under fresh noise: clu
 subshift               topological entropy of a graph that is exactly the grammar
 swap_test              whether classes of states mean something to the network itself: states exchanged within and across them
 symbolic_graph         which region leads to which, with intervals; GraphML, DOT and JSON text
+transition_units       which units are off while an output lasts and on when it is about to change
 word_search            cycles of longer words, searched from drawn words or recorded states
 =====================  ====================================================================
 """
