@@ -133,6 +133,7 @@ _WHERE = {
     "unit_ablation": "analyses.maps.unit_ablation",
     "valid_prediction_time": "analyses.trajectories.prediction_time",
     "wavelet_leaders": "analyses.series.wavelet_leaders",
+    "winding": "analyses.trajectories.winding",
     "windowed_products": "analyses.maps.windowed_products",
     "zero_one_test": "analyses.series.zero_one",
 }

@@ -76,6 +76,7 @@ from analyses.trajectories.rotation import rotations as rotations
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from analyses.trajectories.token_mixing import token_mixing as token_mixing
 from analyses.trajectories.token_operators import token_operators as token_operators
+from analyses.trajectories.winding import winding as winding
 from analyses.weights.neuron_multifractal import neuron_multifractal as neuron_multifractal
 from analyses.weights.token_flow import token_flow as token_flow
 from analyses.weights.token_regime import token_regime as token_regime

@@ -1,8 +1,8 @@
 """What is lost when units fall silent: does the network still change what it says, and would it without any other units?
 
-Method: groups of units are silenced, h -> m * F(m * h, u) with m = 0 on the group, under the recorded drives, and changes of the
-most probable output are counted. The nulls silence as many units drawn from all others, and as many drawn from those nearest in
-mean activity (for each unit one of the five nearest). Source of the question: the kick neurons of Torre et al., RNNs emulating
+Method: groups of units are silenced, h -> m * F(m * h, u) with m = 0 on the group, under the recorded drives, and changes of
+the most probable output are counted. The nulls silence as many units drawn from all others, and as many of like mean
+activity (for each unit one of the five nearest). Source of the question: the kick neurons of Torre et al., RNNs emulating
 hidden Markov models (2025), interventions with factor 0.
 
 Takes a map and a Trajectory; costs groups x (1 + 2 draws) x runs x steps rows of the map.

@@ -1,9 +1,9 @@
 """Which units make a network change what it says: off while an output lasts, on when it is about to change?
 
 Method: states come with their classes of residence (``residency``). For each output, a unit drives its changes when its mean
-activity is below zero in clusters, above zero in transitions by four standard errors more, and not outside the two in kick zones;
-units are ranked by the difference over the spread. The null exchanges classes among states that say the same. Source: the kick
-neurons of Torre et al., RNNs emulating hidden Markov models (2025), which are read off there by hand.
+activity is below zero in clusters, above zero in transitions by four standard errors more, and not outside the two in kick
+zones; units are ranked by the difference over the spread. The null exchanges classes among states that say the same.
+Source: the kick neurons of Torre et al., RNNs emulating hidden Markov models (2025), which are read off there by hand.
 
 Takes a Residency and activations (runs, steps, units); costs states x units a draw.
 """
