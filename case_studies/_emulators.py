@@ -93,7 +93,7 @@ def sinkhorn_divergence(drawn: Tensor, heard: Tensor, blur: float = BLUR) -> Ten
     """
     with torch.no_grad():
         across, own, others = _cost(drawn, heard), _cost(drawn, drawn), _cost(heard, heard)
-        widest = float(max(across.max(), own.max(), others.max(), blur**2))
+        widest = max(blur**2, *(float(cost.max()) for cost in (across, own, others)))
         schedule = [widest, *np.exp(np.arange(log(widest), 2 * log(blur), -2 * log(2))), blur**2]
         f, g = torch.zeros(len(drawn)).to(drawn), torch.zeros(len(heard)).to(drawn)
         a, b = f.clone(), g.clone()

@@ -1,17 +1,17 @@
 """A recurrent network that emulates a hidden Markov model: where are the states, and what makes it change between them?
 
-Torre, Sarrigiannis and colleagues ("RNNs emulating hidden Markov models", 2025, code EliaTorre/hmmrnn) train ReLU networks without
-biases on Gaussian noise to emit the symbols of small hidden Markov models. Their account: without input one fixed point, with
-noise a sustained rotation between regions where the output lasts, zones where noise kicks the state out, and passages, driven by
-a few kick units. Here the two-state chain is trained at the reduced size (50 units, 10 inputs, sequences of 40, batches of 512,
-6000 updates; ``_emulators``), and every step of the account is measured beside the same network before training and with its
-trained weights in random places.
+Torre and colleagues ("RNNs emulating hidden Markov models", 2025, code EliaTorre/hmmrnn) train ReLU networks without biases on
+Gaussian noise to emit the symbols of small hidden Markov models. Their account: without input one fixed point, with noise a
+sustained rotation between regions where the output lasts, zones where noise kicks the state out, and passages, driven by a few
+kick units. Here the two-state chain is trained at the reduced size (50 units, 10 inputs, sequences of 40, batches of 512, 6000
+updates; ``_emulators``), and every step of the account is measured beside the same network before training and with its trained
+weights in random places.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from analyses.maps.basins import basins
 from analyses.maps.fixed_points import find_fixed_points
-from analyses.maps.lyapunov import lyapunov_spectrum
+from analyses.maps.lyapunov import LyapunovSpectrum, lyapunov_spectrum
 from analyses.maps.unit_ablation import UnitAblation, unit_ablation
 from analyses.symbols.hidden_markov import hidden_markov
 from analyses.symbols.regions import Regions, regions
@@ -60,21 +60,22 @@ class Specimen:
     driven: Mapping[str, Trajectory]
     symbols: Mapping[str, np.ndarray]  # (runs, steps), drawn from each network's logits; of the process, its own
     settings: Mapping[str, int]
+    note: str  # what titles end with where claims are not judged
 
 
-def prepare(*, runs: int, steps: int, **settings: int) -> Specimen:
+def prepare(*, runs: int, steps: int, note: str = "", **settings: int) -> Specimen:
     """The shipped network, the same before training, and its weights permuted, all from rest under one draw of noise."""
     generator = torch.Generator().manual_seed(99)
     process, trained = linear_chain(2), shipped_emulator("emulator_chain", RECIPE)
     modules = {TRAINED: trained, UNTRAINED: emulator(RECIPE), SHUFFLED: _shuffled(trained)}
     noise = torch.randn(runs, BURN_IN + steps, RECIPE.inputs, generator=generator, dtype=torch.float64)
     driven = {name: _driven(module, noise) for name, module in modules.items()}
-    symbols = {
-        name: spoken(_map(module).readout(torch.from_numpy(driven[name].states)), generator).argmax(-1).numpy()
-        for name, module in modules.items()
-    }
+    symbols = {}
+    for name, module in modules.items():
+        logits = module.readout(torch.tensor(driven[name].states, dtype=torch.float32))
+        symbols[name] = spoken(logits.detach(), generator).argmax(-1).numpy()
     symbols["process"] = process.sample(runs=runs, steps=steps + 1, generator=generator).numpy()
-    return Specimen(process, modules, driven, symbols, settings)
+    return Specimen(process, modules, driven, symbols, settings, note)
 
 
 def _map(module: Reader) -> Dynamics:
@@ -97,54 +98,61 @@ def _shuffled(module: Reader) -> Reader:
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     """What the three networks say, and how; the whole account for the trained one."""
-    options = specimen.settings
+    options, note = specimen.settings, specimen.note
     for name, symbols in specimen.symbols.items():
-        journal.note(f"{name}: symbols", regions, symbols)
+        journal.note(f"{name}: symbols{note}", regions, symbols)
         some = Trajectory(symbols[: options["chains"], : options["links"], None].astype(np.float64), clock="token")
         journal.note(
-            f"{name}: hidden states of the symbols", hidden_markov, some,
+            f"{name}: hidden states of the symbols{note}", hidden_markov, some,
             states=(1, 2, 3), emissions="categorical", starts=3, draws=options["surrogates"],
         )  # fmt: skip
 
     for name, module in specimen.modules.items():
         dynamics, driven = _map(module), specimen.driven[name]
-        journal.note(f"{name}: turns under noise", winding, driven, draws=options["draws"])
+        journal.note(f"{name}: turns under noise{note}", winding, driven, draws=options["draws"])
         residence = journal.note(
-            f"{name}: residence times", residency, dynamics, driven,
+            f"{name}: residence times{note}", residency, dynamics, driven,
             states=options["states"], replicas=20, cap=50, draws=options["draws"],
         )  # fmt: skip
         # The pre-activation of the next step but for its noise
-        before = driven.states @ module.rnn.weight_hh_l0.detach().double().numpy().T
+        before = driven.states @ module.state_dict()["rnn.weight_hh_l0"].double().numpy().T
         found = journal.note(
-            f"{name}: units that drive changes", transition_units, residence, before, draws=options["draws"]
+            f"{name}: units that drive changes{note}", transition_units, residence, before, draws=options["draws"]
         )
         groups = found.groups(GROUP)
         if len(groups) > 1:
             groups[BOTH] = tuple(dict.fromkeys(unit for group in groups.values() for unit in group))
-        short = replace(driven, states=driven.states[:, : options["ablated"]], drives=driven.drives[:, : options["ablated"] - 1],
-                        lengths=None)  # fmt: skip
-        journal.note(f"{name}: units silenced", unit_ablation, dynamics, short, units=groups, draws=options["draws"])
+        journal.note(
+            f"{name}: units silenced{note}", unit_ablation, dynamics, _head(driven, options["ablated"]),
+            units=groups, draws=options["draws"],
+        )  # fmt: skip
 
     dynamics, driven = _map(specimen.modules[TRAINED]), specimen.driven[TRAINED]
-    held, states = (
-        dynamics.hold(np.zeros(RECIPE.inputs)),
-        driven.states[:, :: options["every"]].reshape(-1, RECIPE.units),
-    )
-    journal.note("trained: fixed points without input", find_fixed_points, held, states)
-    journal.note("trained: where noise-free runs end", basins, held, states, burn_in=3000, steps=256)
+    held, points = dynamics.hold(np.zeros(RECIPE.inputs)), driven.points()
+    journal.note(f"trained: fixed points without input{note}", find_fixed_points, held, points[:: options["every"]])
     journal.note(
-        "trained: exponents under noise", lyapunov_spectrum, dynamics, driven.states[:8, 0],
-        steps=driven.states.shape[1] - 1, directions=2, drives=driven.drives[:8],
+        f"trained: where noise-free runs end{note}", basins, held, points[:: options["every"]], burn_in=3000, steps=256
+    )
+    assert driven.drives is not None
+    journal.note(
+        f"trained: exponents under noise{note}", lyapunov_spectrum, dynamics, driven.states[:8, 0],
+        steps=options["pushed"], directions=1, drives=driven.drives[:8],
     )  # fmt: skip
     louder = rollout(dynamics, 2 * driven.states[:, 0], drives=2 * driven.drives)
-    journal.note("trained: turns under noise twice as large", winding, louder, draws=0)
-    basis = np.linalg.svd(driven.points() - driven.points().mean(axis=0), full_matrices=False)[2][:3].T
-    plane = Trajectory(driven.states[: options["chains"], : options["links"]]).project(
-        basis, driven.points().mean(axis=0)
-    )
-    journal.note("trained: hidden states of the activity", hidden_markov, plane, states=range(1, 7), starts=3,
-                 draws=options["surrogates"])  # fmt: skip
-    return (*(f"{title}: {result.summary()}." for title, result in journal.results.items()), _finite_batches(specimen))
+    journal.note(f"trained: turns under noise twice as large{note}", winding, louder, draws=0)
+    axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][:3]
+    plane = Trajectory(driven.states[: options["chains"], : options["links"]]).project(axes.T, points.mean(axis=0))
+    journal.note(
+        f"trained: hidden states of the activity{note}", hidden_markov, plane,
+        states=range(1, options["most"] + 1), starts=3, draws=options["surrogates"],
+    )  # fmt: skip
+    said = (f"{title}: {result.summary()}." for title, result in journal.results.items())
+    return (*said, _finite_batches(specimen))
+
+
+def _head(driven: Trajectory, steps: int) -> Trajectory:
+    assert driven.drives is not None
+    return Trajectory(driven.states[:, :steps], drives=driven.drives[:, : steps - 1])
 
 
 def _finite_batches(specimen: Specimen) -> str:
@@ -188,9 +196,15 @@ def _changing(process: HiddenProcess) -> float:
     return 1 - float(sum(process.stationary @ T @ T.sum(axis=1) for T in process.transitions))
 
 
-def _sign(exponent: float, error: float) -> float:
-    """Of an exponent that is told from 0 by three standard errors; 0 otherwise."""
+def _sign(spectrum: LyapunovSpectrum) -> float:
+    """Of the largest exponent if it is told from 0 by three standard errors; 0 otherwise."""
+    exponent, error = spectrum.exponents[0, 0], spectrum.standard_errors[0, 0]
     return float(np.sign(exponent)) if abs(exponent) > 3 * error else 0.0
+
+
+def _ratio(results: Mapping[str, Result]) -> float:
+    radius = number_of("trained: turns under noise twice as large", lambda found: found.radius)
+    return radius(results) / number_of("trained: turns under noise", lambda found: found.radius)(results)
 
 
 def _median(cut: UnitAblation, kind: int) -> float:
@@ -228,12 +242,10 @@ study = CaseStudy(
               number_of("trained: where noise-free runs end", lambda ends: sum(
                   share for k, share in enumerate(ends.fractions) if np.abs(ends.orbit(k)).max() < 1e-6))),
         Claim("sign of the largest exponent under noise", -1, EARLY, 0, "at three standard errors; -0.03 to -0.25 a step there",
-              number_of("trained: exponents under noise", lambda found: _sign(found.exponents[0, 0], found.standard_errors[0, 0]))),
+              number_of("trained: exponents under noise", _sign)),
         Claim("net turns in 1000 steps", 10, EARLY, 5, "5 to 15 there",
               number_of("trained: turns under noise", lambda found: 1000 * abs(found.rate))),
-        Claim("radius under noise twice as large, over the radius", 2, "positive homogeneity", 1e-9, "rounding",
-              lambda results: results["trained: turns under noise twice as large"].radius
-              / results["trained: turns under noise"].radius),
+        Claim("radius under noise twice as large, over the radius", 2, "positive homogeneity", 1e-9, "rounding", _ratio),
         Claim("classes of residence with 1 % of the states or more", 3, TARGET, 0, EXACT,
               number_of("trained: residence times", lambda found: (found.shares[:3] >= 0.01).sum())),
         Claim("outputs with units that drive their changes", 2, TARGET, 0, EXACT,
@@ -244,7 +256,7 @@ study = CaseStudy(
               number_of("trained: units silenced", lambda cut: _median(cut, 0))),
         Claim("the same without units of like activity, median", 0, TARGET, 0.2, "a fifth at most",
               number_of("trained: units silenced", lambda cut: _median(cut, 1))),
-        Claim("whether the activity itself is a hidden Markov chain", 0, "the paper's account: an orbit, not jumps", 0, "yes or no",
+        Claim("whether the activity itself is a hidden Markov chain", 0, "an orbit, not jumps: the paper's account", 0, EXACT,
               number_of("trained: hidden states of the activity", lambda found: found.discrete)),
         Claim("untrained: hidden states that the symbols need", 1, "nothing was learnt", 0, EXACT,
               number_of("untrained: hidden states of the symbols", lambda found: found.states)),
@@ -254,11 +266,11 @@ study = CaseStudy(
               number_of(f"{SHUFFLED}: hidden states of the symbols", lambda found: found.states)),
     ),
     scales={
-        "tiny": {"runs": 8, "steps": 200, "chains": 8, "links": 60, "surrogates": 1, "draws": 5, "states": 80, "ablated": 60,
-                 "every": 50, "batches": 1},
-        "quick": {"runs": 32, "steps": 1000, "chains": 16, "links": 300, "surrogates": 19, "draws": 99, "states": 600,
-                  "ablated": 300, "every": 50, "batches": 8},
-        "full": {"runs": 64, "steps": 3000, "chains": 32, "links": 600, "surrogates": 19, "draws": 199, "states": 2000,
-                 "ablated": 600, "every": 50, "batches": 32},
+        "tiny": {"note": " (short)", "runs": 8, "steps": 100, "pushed": 50, "chains": 8, "links": 25, "most": 2,
+                 "surrogates": 1, "draws": 5, "states": 80, "ablated": 60, "every": 50, "batches": 1},
+        "quick": {"runs": 32, "steps": 1000, "pushed": 1000, "chains": 16, "links": 300, "most": 6,
+                  "surrogates": 19, "draws": 99, "states": 600, "ablated": 300, "every": 50, "batches": 8},
+        "full": {"runs": 64, "steps": 3000, "pushed": 3000, "chains": 32, "links": 600, "most": 6,
+                 "surrogates": 19, "draws": 199, "states": 2000, "ablated": 600, "every": 50, "batches": 32},
     },
 )  # fmt: skip

@@ -127,6 +127,9 @@ class Vectors:
     def read(self, model: Any) -> tuple[np.ndarray, np.ndarray]:
         return model.means_, model.covars_
 
+    def smooth(self, model: Any, steps: int) -> None:
+        """A Gaussian gives every point some density."""
+
     def means(self, means: np.ndarray) -> np.ndarray:
         return means @ self.back + self.center
 
@@ -180,6 +183,11 @@ class Symbols:
 
     def read(self, model: Any) -> tuple[np.ndarray, np.ndarray]:
         return model.emissionprob_, np.zeros((len(model.emissionprob_), 0, 0))
+
+    def smooth(self, model: Any, steps: int) -> None:
+        """One count added to each symbol of each state, as in the control: a symbol of one half alone has some chance."""
+        heard = steps * stationary(model.transmat_)[:, None] * model.emissionprob_ + 1
+        model.emissionprob_ = heard / heard.sum(axis=1, keepdims=True)
 
     def means(self, means: np.ndarray) -> np.ndarray:
         return means
@@ -241,6 +249,7 @@ def fitted(kind: Kind, pieces: list[np.ndarray], count: int, limits: Limits, gen
     if not ended:
         return Fit.none(kind.width, Outcome.DEGENERATE)
     total, model, means, covariances = max(ended, key=lambda one: one[0])
+    kind.smooth(model, steps)
     gains = np.diff(model.monitor_.history)
     order = np.argsort(
         means @ np.arange(kind.width) if covariances.size == 0 else kind.means(means)[:, 0], kind="stable"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Emissions = Literal["gaussian", "categorical"]
+ROUNDING = 1e-9  # nats a step
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,10 +215,11 @@ def hidden_markov(
     ])  # fmt: skip
     best = trials[int(np.nanargmax(scores))] if np.isfinite(scores).any() else trials[0]
     errors = np.array([halves.error(best.scored - trial.scored) for trial in trials])
-    near = scores >= np.nanmax(scores, initial=-np.inf) - np.nan_to_num(errors)
+    near = scores >= np.nanmax(scores, initial=-np.inf) - np.nan_to_num(errors) - ROUNDING
     chosen = int(np.flatnonzero(near)[0]) if near.any() else None
 
-    control, control_error, nulls = np.nan, np.nan, ()
+    nulls: tuple[Null, ...] = ()
+    control = control_error = np.nan
     fit, trial = Fit.none(kind.width, Outcome.TOO_SHORT), trials[0]
     if chosen is not None:
         trial = trials[chosen]
@@ -284,12 +286,12 @@ def _held_out(
     kind: Kind, halves: Halves, count: int, limits: Limits, generator: np.random.Generator
 ) -> tuple[np.ndarray, float]:
     """Log-likelihood of each piece, and mean steps in a state, by the fits to the two halves."""
-    dwells = []
+    dwells: list[float] = []
 
     def scorer(pieces: list[np.ndarray]) -> Callable[[np.ndarray], float]:
         fit = fitted(kind, pieces, count, limits, generator)
         left = 1 - stationary(fit.transitions) @ np.diag(fit.transitions) if fit.model is not None else np.nan
-        dwells.append(1 / left if left > 0 else np.inf)
+        dwells.append(float(1 / left) if left > 0 else np.inf)
         return fit.model.score if fit.model is not None else lambda _: np.nan
 
     return halves.scored(scorer), float(np.mean(dwells))

@@ -193,7 +193,7 @@ def residency(
     kinds = _classes(single.mean(axis=1), sure, *bounds)
     observed = _spread(single, said)
     drawn = np.array([_spread(_exchanged(single, said, generator), said) for _ in range(draws)])
-    nulls = ()
+    nulls: tuple[Null, ...] = ()
     if np.isfinite(observed) and draws:
         nulls = (
             Null("times exchanged", "states that say the same last equally long", "state", drawn, observed, "spread"),

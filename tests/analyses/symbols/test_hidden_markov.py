@@ -154,6 +154,21 @@ def test_what_cannot_be_fitted_is_said():
     assert collapsed.outcomes == (Outcome.CONVERGED, Outcome.DEGENERATE) and collapsed.states == 1
 
 
+def test_one_symbol_needs_one_state():
+    """Score: of 100 steps of the other half and one count for each of two symbols, ln(101 / 102) a step."""
+    result = hidden_markov(Trajectory(np.ones((4, 50, 1))), states=[1, 2], emissions="categorical", starts=1)
+    assert result.states == 1 and result.scores[0] == pytest.approx(np.log(101 / 102), abs=1e-9)
+
+
+def test_a_symbol_that_one_half_alone_has_leaves_the_scores_finite():
+    heard = chain(8, 60, np.array([[0.8, 0.2], [0.3, 0.7]]), seed=6)
+    heard[0, 10] = 2
+    result = hidden_markov(
+        Trajectory(heard[..., None].astype(float)), states=[1, 2], emissions="categorical", starts=1, draws=1
+    )
+    assert np.isfinite(result.scores).all()
+
+
 def test_a_stopped_loop_leaves_the_other_numbers_out_of_time():
     _, trajectory = three_states(4, 60)
 
