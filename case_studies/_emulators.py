@@ -131,7 +131,7 @@ def spoken(logits: Tensor, generator: torch.Generator) -> Tensor:
     uniform = torch.rand(logits.shape, generator=generator, dtype=logits.dtype).clamp(1e-20, 1 - 1e-7)
     soft = torch.softmax(logits - torch.log(-torch.log(uniform)), dim=-1)
     hard = one_hot(soft.argmax(-1), logits.shape[-1]).to(soft)
-    return hard + soft - soft.detach()
+    return hard + (soft - soft.detach())
 
 
 def _updates(module: Reader, process: HiddenProcess, recipe: Recipe, checkpoint: Path | None) -> Iterator[Epoch]:

@@ -104,7 +104,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         some = Trajectory(symbols[: options["chains"], : options["links"], None].astype(np.float64), clock="token")
         journal.note(
             f"{name}: hidden states of the symbols{note}", hidden_markov, some,
-            states=(1, 2, 3), emissions="categorical", starts=3, draws=options["surrogates"],
+            states=(1, 2, 3), emissions="categorical", starts=3, draws=options["surrogates"] if name == TRAINED else 0,
         )  # fmt: skip
 
     for name, module in specimen.modules.items():
