@@ -31,6 +31,7 @@ class Outcome(Enum):
     INCONSISTENT = "gave two answers to one question"
     TOO_SHORT = "had too little data"
     NO_SCALING = "had no range of scaling"
+    DEGENERATE = "collapsed onto too few points"
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,7 @@ from analyses.maps.stability import classify as classify
 from analyses.maps.state_exponents import state_exponents as state_exponents
 from analyses.maps.stated_spectrum import audit_spectrum as audit_spectrum
 from analyses.maps.teleport import teleport as teleport
+from analyses.maps.unit_ablation import unit_ablation as unit_ablation
 from analyses.maps.unit_effects import decisions as decisions
 from analyses.maps.unit_effects import switches as switches
 from analyses.maps.unit_effects import unit_effects as unit_effects
@@ -65,6 +66,7 @@ from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixe
 from analyses.symbols.forbidden_words import forbidden_words as forbidden_words
 from analyses.symbols.graph_comparison import compare_graphs as compare_graphs
 from analyses.symbols.held_attractors import held_attractors as held_attractors
+from analyses.symbols.hidden_markov import hidden_markov as hidden_markov
 from analyses.symbols.interchange import interchange as interchange
 from analyses.symbols.machine_comparison import compare_machines as compare_machines
 from analyses.symbols.markov_order import markov_order as markov_order
@@ -72,10 +74,12 @@ from analyses.symbols.prediction_excess import prediction_excess as prediction_e
 from analyses.symbols.region_table import region_table as region_table
 from analyses.symbols.regions import regions as regions
 from analyses.symbols.replacement import replacement as replacement
+from analyses.symbols.residency import residency as residency
 from analyses.symbols.state_merging import merge_states as merge_states
 from analyses.symbols.subshift import subshift_entropy as subshift_entropy
 from analyses.symbols.swap_test import swap_test as swap_test
 from analyses.symbols.symbolic_graph import symbolic_graph as symbolic_graph
+from analyses.symbols.transition_units import transition_units as transition_units
 from analyses.symbols.word_search import find_exact_cycles as find_exact_cycles
 from analyses.trajectories.bounds import trajectory_bounds as trajectory_bounds
 from analyses.trajectories.box_dimensions import box_dimensions as box_dimensions
@@ -96,6 +100,7 @@ from analyses.trajectories.similarity import dynamical_similarity as dynamical_s
 from analyses.trajectories.state_space_divergence import state_space_divergence as state_space_divergence
 from analyses.trajectories.token_mixing import token_mixing as token_mixing
 from analyses.trajectories.token_operators import token_operators as token_operators
+from analyses.trajectories.winding import winding as winding
 from analyses.weights.neuron_multifractal import neuron_multifractal as neuron_multifractal
 from analyses.weights.outliers import outlier_eigenvalues as outlier_eigenvalues
 from analyses.weights.perturbation_error import perturbation_error as perturbation_error

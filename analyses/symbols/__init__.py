@@ -22,5 +22,8 @@ active_learning     which automaton a network that reads symbols is, learned by 
 state_merging       how many states a network that reads symbols has: states after words merged, at every threshold
 held_attractors     which machine the fixed points and cycles under held words make
 machine_comparison  whether automata found on several roads are the same, pair by pair, drawn side by side
+hidden_markov       is a recording a hidden Markov chain, of how many states, beside a smooth process of its spectra
+residency           how long what a network says lasts under fresh noise: clusters, kick zones, transitions
+transition_units    which units are off while an output lasts and on when it is about to change
 ==================  =======================================================================================================
 """

@@ -21,5 +21,6 @@ state_space_divergence   the divergence D_stsp of the states that two recordings
 stream_geometry          the portrait: principal components, speed, participation ratio
 token_mixing             how far back a sequence layer looks, and whether its mixing matrix is the layer
 token_operators          whether each token acts by one linear map, as on the beliefs of a hidden Markov process
+winding                  does the state go round in its leading plane, beside phases apart and a linear process
 =======================  =================================================================================================
 """
