@@ -5,6 +5,7 @@ from hooks.families.controlled import controlled_flow
 from hooks.families.dynamix import dynamix
 from hooks.families.flow import adaptive, flow
 from hooks.families.foreign import foreign, from_jax
+from hooks.families.kuramoto import Kuramoto
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
 from hooks.families.linear_form import (
     LinearForm,
@@ -27,6 +28,7 @@ from hooks.families.state_space_model import embeddings, recurrent_coordinates, 
 from hooks.families.stepped import stepped
 
 __all__ = [
+    "Kuramoto",
     "LeakyRate",
     "LinearForm",
     "LiquidTimeConstant",
