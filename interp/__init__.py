@@ -87,6 +87,7 @@ _WHERE = {
     "neuron_multifractal": "analyses.weights.neuron_multifractal",
     "open_store": "hooks.store",
     "ordinal_patterns": "analyses.series.ordinal",
+    "paired_difference": "analyses.series.paired",
     "piecewise_dmd": "analyses.trajectories.piecewise_dmd",
     "plane_basins": "analyses.maps.basins",
     "power_spectrum_distance": "analyses.trajectories.power_spectrum_distance",
