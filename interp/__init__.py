@@ -112,6 +112,7 @@ _WHERE = {
     "open_store": "hooks.store",
     "ordinal_patterns": "analyses.series.ordinal",
     "outlier_eigenvalues": "analyses.weights.outliers",
+    "paired_difference": "analyses.series.paired",
     "perturb": "hooks.intervention",
     "perturbable": "hooks.intervention",
     "perturbation_error": "analyses.weights.perturbation_error",

@@ -53,6 +53,7 @@ from analyses.series.long_range import long_range as long_range
 from analyses.series.multifractal import mfdfa as mfdfa
 from analyses.series.odd_one_out import odd_one_out as odd_one_out
 from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
+from analyses.series.paired import paired_difference as paired_difference
 from analyses.series.replication import replication as replication
 from analyses.series.wavelet_leaders import wavelet_leaders as wavelet_leaders
 from analyses.series.zero_one import zero_one_test as zero_one_test

@@ -11,6 +11,7 @@ long_range             how far it remembers: S, H by R/S, J and DFA, calibrated 
 multifractal           whether fluctuations scale, with how many exponents, and with more than shuffled or linear noise has
 odd_one_out            is one of these networks unlike the others: mean distances beside one Gaussian cloud
 ordinal                how random the order of values is, and how structured: permutation entropy, complexity, absent patterns
+paired                 is one number larger than another over the same things: differences within pairs, exact sign test
 replication            does what one network shows hold over networks and checkpoints: counts beside binomial chance
 wavelet_leaders        are the singularities of one strength or of many: c1, c2, c3 and h(q) by wavelet (p-)leaders, with nulls
 =====================  ====================================================================

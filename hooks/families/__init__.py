@@ -8,6 +8,7 @@ from hooks.families.dynamix import dynamix
 from hooks.families.encode_decode import EncodeDecode, encode_decode, is_encode_decode
 from hooks.families.flow import adaptive, flow
 from hooks.families.foreign import foreign, from_jax
+from hooks.families.kuramoto import Kuramoto
 from hooks.families.leaky_rate import LeakyRate, dale, low_rank
 from hooks.families.linear_form import (
     LinearForm,
@@ -31,6 +32,7 @@ from hooks.families.stepped import stepped
 
 __all__ = [
     "EncodeDecode",
+    "Kuramoto",
     "LeakyRate",
     "LinearForm",
     "LiquidTimeConstant",
