@@ -8,7 +8,7 @@ it come to rest, from every start at the same point, with which exponents; does 
 which of this does an untrained network do.
 
 What is found: more steps do help, in each network, and no answer rests. A solved puzzle is one chaotic attractor, the same from
-every start, on which the cells go on saying the answer. The energy rises in every second step, since the coupling is as far from
+every start, on which the cells go on saying the answer. The energy rises in every second step, as the coupling is as far from
 symmetric as a random one, and its lowest value is no better a guess than any start's. Untrained networks rest more often.
 
 The harder puzzles have 4 or 5 cells given, those of the training 6 to 10; every puzzle has one solution. Three networks were
@@ -233,7 +233,8 @@ def _solved(journal: Journal, name: str, module: Solver, kind: str, given: tuple
         names=(f"one of {specimen.votes} starts", "the start of lowest energy"),
         unit="puzzle",
     )
-    rest = _rests(journal, f"{name}, {kind}", module, first[:RESTED], answers[:RESTED], shown[:RESTED])
+    few = min(RESTED, len(answers))
+    rest = _rests(journal, f"{name}, {kind}", module, first[:few], answers[:few], shown[:few])
     return f"{name}, {kind} puzzles: {more.summary()}. {vote.summary()}. {rest}"
 
 
