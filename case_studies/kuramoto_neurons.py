@@ -315,7 +315,7 @@ study = CaseStudy(
               number_of(f"untrained, easy: {MORE}", lambda one: one.second.mean())),
     ),
     scales={
-        "tiny": {"seeds": (), "trainings": 0, "puzzles": 8, "votes": 2, "exponents": 0, "steps": 100},
+        "tiny": {"seeds": (), "trainings": 0, "puzzles": 3, "votes": 2, "exponents": 0, "steps": 100},
         "quick": {"seeds": SHIPPED, "trainings": 0, "puzzles": 200, "votes": 8, "exponents": 1, "steps": 200},
         "full": {"seeds": SHIPPED, "trainings": 2, "puzzles": 500, "votes": 32, "exponents": 8, "steps": 1000},
     },
