@@ -5,7 +5,8 @@
 A GPT-2 of 12 blocks, 256 wide, with drawn weights reads 8 batches of 16 texts of 128 tokens. Each side takes its turn in every
 round; ratios are medians over the rounds, to the bare pass of the same round: other work on the machine meets all alike. The
 bare pass is the body without its head, cache or gradients. TransformerLens runs the whole model, so its own bare call stands
-beside it. Streaming counts from nothing until the last chunk has been synced to disk. Peak memory is that of a process of its
+beside it. Streaming counts from nothing until the last chunk has been synced to disk and its end read back, and not the removal
+of the store. Peak memory is that of a process of its
 own, above what stood before; what is recorded in memory is kept a batch at a time.
 """
 
@@ -51,30 +52,28 @@ def network() -> Any:
     return GPT2LMHeadModel(config).eval().requires_grad_(False)
 
 
-def sides(folder: Path) -> dict[str, Callable[[], Any]]:
-    """Name -> one round of it, which returns what it recorded in the last batch: site -> (texts, steps, unit)."""
+def sides() -> dict[str, Callable[[Path], Any]]:
+    """Name -> one round of it in an empty folder, which returns what the last batch left at each site: (texts, steps, unit)."""
     model = network()
     stack = stack_of(model)
     texts = torch.randint(VOCABULARY, (BATCHES * TEXTS, STEPS), generator=torch.Generator().manual_seed(0))
     batches = texts.split(TEXTS)
 
-    def bare() -> None:
+    def bare(_: Path) -> None:
         for batch in batches:
             stack.run(batch)
 
-    def recorded() -> dict[str, torch.Tensor]:
+    def recorded(_: Path) -> dict[str, torch.Tensor]:
         for batch in batches:
             with capture(model, SITES, places=stack.residual_sites) as tape:
                 stack.run(batch)
         return dict(tape)
 
-    def streamed(dtype: torch.dtype) -> dict[str, np.ndarray]:
-        with tempfile.TemporaryDirectory(dir=folder) as inside:
-            path = Path(inside) / "a.zarr"
-            store = begin_store(path, stack, texts, sites=SITES, dtype=dtype, batch_tokens=TEXTS * STEPS)
-            fill_store(store, stack, texts)
-            assert store.committed.all()
-            return {site: store.read(site)[-TEXTS * STEPS :].values.reshape(TEXTS, STEPS, -1) for site in SITES}
+    def streamed(folder: Path, *, dtype: torch.dtype) -> dict[str, np.ndarray]:
+        store = begin_store(folder / "a.zarr", stack, texts, sites=SITES, dtype=dtype, batch_tokens=TEXTS * STEPS)
+        fill_store(store, stack, texts)
+        assert store.committed.all()
+        return {site: store.read(site)[-TEXTS * STEPS :].values.reshape(TEXTS, STEPS, -1) for site in SITES}
 
     @cache
     def bridge() -> Any:
@@ -83,11 +82,11 @@ def sides(folder: Path) -> dict[str, Callable[[], Any]]:
         twin = copy.deepcopy(model)
         return build_bridge_from_module(twin, type(twin).__name__, hf_config=twin.config)
 
-    def lens_bare() -> None:
+    def lens_bare(_: Path) -> None:
         for batch in batches:
             bridge()(batch, return_type=None)
 
-    def lens() -> dict[str, torch.Tensor]:
+    def lens(_: Path) -> dict[str, torch.Tensor]:
         names = [f"blocks.{k}.hook_resid_post" for k in range(BLOCKS)]
         for batch in batches:
             _, kept = bridge().run_with_cache(batch, names_filter=names, return_type=None)
@@ -96,8 +95,8 @@ def sides(folder: Path) -> dict[str, Callable[[], Any]]:
     return {
         BARE: bare,
         "in memory": recorded,
-        "to disk, float32": partial(streamed, torch.float32),
-        "to disk, bfloat16": partial(streamed, torch.bfloat16),
+        "to disk, float32": partial(streamed, dtype=torch.float32),
+        "to disk, bfloat16": partial(streamed, dtype=torch.bfloat16),
         LENS_BARE: lens_bare,
         "TransformerLens, run_with_cache": lens,
     }
@@ -105,11 +104,22 @@ def sides(folder: Path) -> dict[str, Callable[[], Any]]:
 
 def memory(name: str, folder: Path) -> float:
     """Peak resident memory of a side above what stood before, in MiB; in a process of its own."""
-    work = sides(folder)
-    work[LENS_BARE if name.startswith("TransformerLens") else BARE]()  # what is set up on first use is not counted
-    before = resident("VmRSS")
-    work[name]()
+    work = sides()
+    with tempfile.TemporaryDirectory(dir=folder) as inside:
+        work[LENS_BARE if name.startswith("TransformerLens") else BARE](
+            Path(inside)
+        )  # the set-up of a first use is not counted
+        before = resident("VmRSS")
+        work[name](Path(inside))
     return (resident("VmHWM") - before) / 2**20
+
+
+def timed(one: Callable[[Path], Any], folder: Path) -> tuple[Any, float, float]:
+    """What a side recorded, and the seconds on the clock and of the processor that it took."""
+    with tempfile.TemporaryDirectory(dir=folder) as inside:
+        began, began_cpu = time.perf_counter(), time.process_time()
+        found = one(Path(inside))
+        return found, time.perf_counter() - began, time.process_time() - began_cpu
 
 
 def main() -> None:
@@ -124,16 +134,15 @@ def main() -> None:
     if asked.memory:
         print(f"{memory(asked.memory, asked.folder):.0f}")
         return
-    work = sides(asked.folder)
-    found = {name: one() for name, one in work.items()}
+    work = sides()
+    found = {name: timed(one, asked.folder)[0] for name, one in work.items()}
     wall: dict[str, list[float]] = {name: [] for name in work}
     cpu: dict[str, list[float]] = {name: [] for name in work}
     for number in range(asked.rounds):
         for name in np.roll(list(work), number):
-            began, began_cpu = time.perf_counter(), time.process_time()
-            work[name]()
-            wall[name].append(time.perf_counter() - began)
-            cpu[name].append(time.process_time() - began_cpu)
+            _, seconds, cpu_seconds = timed(work[name], asked.folder)
+            wall[name].append(seconds)
+            cpu[name].append(cpu_seconds)
         print(f"round {number + 1} of {asked.rounds}", file=sys.stderr)
 
     rows = []

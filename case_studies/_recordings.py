@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from hooks.errors import InputError
+from interp.arrays import npy
 
 TEXT = (".csv", ".tsv", ".txt")
 
@@ -32,7 +33,7 @@ def recording(path: str | Path) -> np.ndarray:
     kind = path.suffix.lower()
     if kind not in (".npy", ".edf", *TEXT):
         raise InputError(f"a recording is a .npy, .csv, .tsv, .txt or .edf file, but {path.name} came")
-    values = _array(path) if kind == ".npy" else _edf(path) if kind == ".edf" else _text(path)
+    values = npy(path) if kind == ".npy" else _edf(path) if kind == ".edf" else _text(path)
     values = values[:, None] if values.ndim == 1 else values
     if values.ndim != 2 or values.dtype.kind not in "iuf":
         raise InputError(f"{path.name} holds {values.dtype} of shape {values.shape}; a recording is steps by channels")
@@ -54,16 +55,6 @@ def memory(series: np.ndarray) -> int:
     correlation = np.fft.irfft(power)[: len(apart)]
     below = np.flatnonzero(correlation < correlation[0] / np.e)
     return int(max(below[0], 1)) if len(below) else 1
-
-
-def _array(path: Path) -> np.ndarray:
-    try:
-        with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        raise InputError(
-            f"{path.name} is no .npy array of numbers, or is cut short: write it with numpy.save"
-        ) from None
 
 
 def _text(path: Path) -> np.ndarray:

@@ -109,6 +109,7 @@ _WHERE = {
     "region_table": "analyses.symbols.region_table",
     "regions": "analyses.symbols.regions",
     "replacement": "analyses.symbols.replacement",
+    "replication": "analyses.series.replication",
     "report": "interp.plans",
     "residual": "hooks.families.residual",
     "residual_stream": "analyses.trajectories.residual_stream",

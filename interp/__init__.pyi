@@ -43,6 +43,7 @@ from analyses.series.divergence import divergence_rate as divergence_rate
 from analyses.series.long_range import long_range as long_range
 from analyses.series.multifractal import mfdfa as mfdfa
 from analyses.series.ordinal import ordinal_patterns as ordinal_patterns
+from analyses.series.replication import replication as replication
 from analyses.series.wavelet_leaders import wavelet_leaders as wavelet_leaders
 from analyses.series.zero_one import zero_one_test as zero_one_test
 from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing

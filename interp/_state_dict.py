@@ -1,4 +1,4 @@
-"""A state dict recognised by its keys and shapes: torch recurrent layers, leaky rate networks, almost-linear RNNs."""
+"""A state dict recognised by its keys and shapes: torch recurrent layers, leaky rate networks, piecewise-linear RNNs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hooks.errors import LoadError
-from hooks.families import LeakyRate, PiecewiseLinear, dale, low_rank
+from hooks.families import LeakyRate, PiecewiseLinear, ShallowPiecewiseLinear, dale, low_rank
 from interp._beside import CELL_START_NAMES, START_NAMES, initial_state, readout_name
 
 LAYERS = {1: nn.RNN, 3: nn.GRU, 4: nn.LSTM}  # rows of weight_hh over its columns
@@ -28,9 +28,11 @@ RATE_NAMES: Mapping[str, tuple[str, ...]] = {
     "W_out": ("W_out", "w_out", "wout"),
     "b_out": ("b_out",),
 }
+SHALLOW = ("A", "W1", "W2", "h1", "h2")
 UNDERSTOOD = (
-    "torch recurrent layers (weight_ih_l0 ...) and cells (weight_ih ...), leaky rate networks (W, W_in, b, leak) and "
-    "almost-linear RNNs (A, W, h). Any other module enters with model='package.module:Class' (--model)"
+    "torch recurrent layers (weight_ih_l0 ...) and cells (weight_ih ...), leaky rate networks (W, W_in, b, leak), "
+    "almost-linear RNNs (A, W, h) and shallow PLRNNs (A, W1, W2, h1, h2). Any other module enters with "
+    "model='package.module:Class' (--model)"
 )
 
 
@@ -55,6 +57,8 @@ def recognised(tensors: dict[str, Tensor], source: str, choices: Mapping[str, An
     short = {_short(key): value for key, value in tensors.items()}
     if {"A", "W", "h"} <= set(short):
         return _almost_linear(short, source, choices)
+    if set(SHALLOW) <= set(short):
+        return _shallow(short, source, choices)
     roles = {role for role, names in RATE_NAMES.items() if any(name in short for name in names)}
     if {"W_in", "W"} <= roles or {"W_in", "m", "n"} <= roles:
         return _leaky(short, source, choices)
@@ -110,11 +114,7 @@ def _almost_linear(short: dict[str, Tensor], source: str, choices: Mapping[str, 
         raise LoadError(
             f"{source}: pass relu=P (--relu P), the number of rectified units of {{A, W, h}}: the weights do not say it"
         )
-    A, W, h, B = short["A"], short["W"], short["h"], short.get("B")
-    if A.ndim == 2:
-        if not torch.equal(A, torch.diag(A.diagonal())):
-            raise LoadError(f"{source}: A is a full matrix; the almost-linear RNN has a diagonal one")
-        A = A.diagonal()
+    A, W, h, B = _diagonal(short["A"], source), short["W"], short["h"], short.get("B")
     if A.ndim == 1 and not 0 <= relu <= len(A):
         raise LoadError(f"{source}: relu={relu}, but there are {len(A)} units")
     notes = _unread(short, {"A", "W", "h", "B", *START_NAMES})
@@ -130,6 +130,27 @@ def _almost_linear(short: dict[str, Tensor], source: str, choices: Mapping[str, 
         )
     start, more = initial_state(short, A.numel())
     return Found(PiecewiseLinear(A, W, h, relu, outputs), None, (*more, *notes), start)
+
+
+def _shallow(short: dict[str, Tensor], source: str, choices: Mapping[str, Any]) -> Found:
+    refuse_choices(source, "shallow PLRNN", choices)
+    A, W1, W2, h1, h2 = (short[name] for name in SHALLOW)
+    network = ShallowPiecewiseLinear(_diagonal(A, source), W1, W2, h1, h2)
+    dim, hidden = len(network.A), len(network.h2)
+    start, more = initial_state(short, dim)
+    lifted = None if start is None else network.states(torch.as_tensor(start)[None])[0].numpy()
+    notes = (
+        f"A shallow PLRNN of {dim} units and {hidden} hidden ones, read as unclipped (the weights do not say it): the "
+        f"almost-linear RNN of state [z, W2 z + h2] has the same orbits, and the same eigenvalues but for {hidden} zeros.",
+    )
+    return Found(network.lifted(), None, (*notes, *more, *_unread(short, {*SHALLOW, *START_NAMES})), lifted)
+
+
+def _diagonal(A: Tensor, source: str) -> Tensor:
+    """(dim,), also of a diagonal matrix."""
+    if A.ndim == 2 and not torch.equal(A, torch.diag(A.diagonal())):
+        raise LoadError(f"{source}: A is a full matrix; the linear part of a piecewise-linear RNN is diagonal")
+    return A.diagonal() if A.ndim == 2 else A
 
 
 def _leaky(short: dict[str, Tensor], source: str, choices: Mapping[str, Any]) -> Found:

@@ -90,12 +90,13 @@ def report(
             typer.echo(str(page.path))
         return
 
+    from interp.arrays import npy
     from interp.plans import report as analysed
 
     _finish(
         analysed(
             source,
-            inputs=None if inputs is None else _array(inputs),
+            inputs=None if inputs is None else npy(inputs),
             text=text,
             twins=twins,
             model=model,
@@ -263,20 +264,6 @@ def _numbers(said: str, between: str, wanted: str, count: int | None = None) -> 
     if not numbers or (count is not None and len(numbers) != count):
         raise InputError(f"{wanted}, not {said!r}")
     return numbers
-
-
-def _array(path: Path) -> Any:
-    import numpy as np
-
-    from hooks.errors import InputError
-
-    if not path.is_file():
-        raise InputError(f"there is no file {path}")
-    try:
-        with path.open("rb") as file:
-            return np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        raise InputError(f"{path} is no .npy array of numbers, or is cut short: write it with numpy.save") from None
 
 
 def _finish(written: Report, as_json: bool) -> None:

@@ -62,7 +62,7 @@ def recurrent(
     seed: int = 0,
     about: str = "",
 ) -> None:
-    """Where a recurrent network rests, what it repeats, how neighbours part, which input moves which memory, and what it goes by.
+    """Where a recurrent network rests, what it repeats, how neighbours part, which input moves which memory, and what they do.
 
     Parameters
     ----------

@@ -27,8 +27,9 @@ from hooks.twin import random_twin, scrambled_twin
 from interp.findings import RATE, Discovery, discoveries
 from interp.journal import Journal
 from interp.network import load
+from interp.over_networks import over_networks
 from interp.page import Report, writable
-from interp.revisions import checkpoints
+from interp.revisions import checkpoints, repos_of
 from interp.state_space_plan import is_state_space, state_space, state_space_account
 from interp.texts import tokens_of
 
@@ -180,7 +181,9 @@ def revision_reports(
     hub: Any = None,
     **options: Any,
 ) -> Iterator[Report]:
-    """The account of each training checkpoint of a hub model, a page each: the same texts and draws at all of them.
+    """The account of each training checkpoint of a hub model, a page each, and last one over all of them (``over_networks``).
+
+    Texts and draws are the same at all of them.
 
     Parameters
     ----------
@@ -195,6 +198,7 @@ def revision_reports(
     for checkpoint in checkpoints(repo, revisions, folder / "checkpoints", seeds=seeds, hub=hub):
         page = folder / checkpoint.repo.rpartition("/")[2] / checkpoint.revision
         yield stack_report(checkpoint.folder, text, out=page, **options)
+    yield over_networks(folder, [name.rpartition("/")[2] for name in repos_of(repo, seeds)])
 
 
 def _texts(file: Path | str, source: Any, model: Any) -> list[np.ndarray]:

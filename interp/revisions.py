@@ -15,7 +15,7 @@ import importlib
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -72,14 +72,19 @@ def checkpoints(
     LoadError
         When the hub does not answer, or a revision holds no weights; in one line, at once.
     """
+    repos = repos_of(repo, seeds)
+    hub = importlib.import_module("huggingface_hub") if hub is None else hub
+    listed = [(name, revision) for name in repos for revision in revisions_between(name, revisions, hub=hub)]
+    return _in_turn(listed, Path(folder), hub)
+
+
+def repos_of(repo: str, seeds: str | Sequence[int]) -> list[str]:
+    """The id of every seed, or the one id without seeds; InputError as ``checkpoints``."""
     numbers = _numbers(seeds)
     if bool(numbers) != ("{seed}" in repo):
         came = f"{len(numbers)} seeds" if numbers else "no seeds"
         raise InputError(f"an id takes seeds where it says {{seed}}, but {repo!r} came with {came}")
-    hub = importlib.import_module("huggingface_hub") if hub is None else hub
-    repos = [repo.replace("{seed}", str(seed)) for seed in numbers] or [repo]
-    listed = [(name, revision) for name in repos for revision in revisions_between(name, revisions, hub=hub)]
-    return _in_turn(listed, Path(folder), hub)
+    return [repo.replace("{seed}", str(seed)) for seed in numbers] or [repo]
 
 
 def revisions_between(repo: str, span: str, *, hub: Any = None) -> tuple[str, ...]:
@@ -108,7 +113,12 @@ def revisions_between(repo: str, span: str, *, hub: Any = None) -> tuple[str, ..
     if NUMBER.sub("#", first) != NUMBER.sub("#", last) or _order(first) > _order(last):
         raise InputError(f"revisions run from a smaller to a larger number of one name, unlike {span!r}")
     like = [name for name in known if NUMBER.sub("#", name) == NUMBER.sub("#", first)]
-    return tuple(sorted((name for name in like if _order(first) <= _order(name) <= _order(last)), key=_order))
+    return in_order(name for name in like if _order(first) <= _order(name) <= _order(last))
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Revisions by the numbers in their names."""
+    return tuple(sorted(names, key=_order))
 
 
 def _in_turn(listed: Sequence[tuple[str, str]], folder: Path, hub: Any) -> Iterator[Checkpoint]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from hooks.errors import InputError, LoadError
 from hooks.pretrained import tokenizer
+from interp.arrays import npy
 
 NUMPY = b"\x93NUMPY"
 
@@ -77,11 +78,7 @@ def _of_object(line: str, place: str) -> Any:
 
 
 def _array(file: Path) -> Sequence[np.ndarray]:
-    try:
-        with file.open("rb") as opened:
-            ids = np.lib.format.read_array(opened, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        raise InputError(f"{file} is no .npy array of numbers, or is cut short: write it with numpy.save") from None
+    ids = npy(file)
     if ids.dtype.kind not in "iu" or ids.ndim not in (1, 2):
         raise InputError(
             f"token ids are whole numbers (texts, steps) or (steps,), but {file} has {ids.dtype} {ids.shape}"

@@ -8,6 +8,7 @@ divergence             how fast neighbours part, from data alone: the stretch cu
 long_range             how far it remembers: S, H by R/S, J and DFA, calibrated against fractional noise, beside shuffles
 multifractal           whether fluctuations scale, with how many exponents, and with more than shuffled or linear noise has
 ordinal                how random the order of values is, and how structured: permutation entropy, complexity, absent patterns
+replication            does what one network shows hold over networks and checkpoints: counts beside binomial chance
 wavelet_leaders        are the singularities of one strength or of many: c1, c2, c3 and h(q) by wavelet (p-)leaders, with nulls
 =====================  ====================================================================
 """

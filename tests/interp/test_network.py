@@ -134,6 +134,22 @@ def test_almost_linear_rnn_asks_for_its_rectified_units():
         load({**weights, "A": some(4, 4)}, relu=2)
 
 
+def test_shallow_plrnn_is_read_as_an_almost_linear_one_with_the_same_orbits():
+    A, W1, W2, h1, h2 = 0.5 * torch.ones(3), some(3, 5), some(5, 3, seed=1), some(3, seed=2), some(5, seed=3)
+    z = some(1, 3, seed=4)
+    weights = {"A": A.diag(), "W1": W1, "W2": W2, "h1": h1, "h2": h2, "h0": z[0]}
+    network = load(weights)
+    assert "3 units and 5 hidden ones" in network.notes[0]
+    lifted = torch.as_tensor(network.initial_state)[None]
+    for _ in range(5):  # Hess et al. (2023), eq. 3; products of the lift round at 1e-16, five steps of it below 1e-12
+        z, lifted = A * z + (z @ W2.T + h2).relu() @ W1.T + h1, network.dynamics()(lifted)
+        assert (network.dynamics().readout(lifted) - z).abs().max() < 1e-12
+    with pytest.raises(LoadError, match="leave out relu"):
+        load(weights, relu=2)
+    with pytest.raises(LoadError, match="A is a full matrix"):
+        load({**weights, "A": some(3, 3)})
+
+
 def test_a_class_of_the_users_is_built_and_filled(tmp_path):
     module = seeded(lambda: Stepper(0.3))
     torch.save(module.state_dict(), tmp_path / "stepper.pt")

@@ -152,7 +152,15 @@ def test_every_checkpoint_of_a_hub_model_becomes_a_page_and_a_killed_run_goes_on
     assert first.path == tmp_path / "pages" / "gpt" / "step0" / "report.html"
     assert first.provenance["fingerprint"] != second.provenance["fingerprint"]
     pages.close()  # while the second is in use: it is given again
-    assert [page.path.parent.name for page in revision_reports("some/gpt", **call)] == ["step1", "step10"]
+    rest = list(revision_reports("some/gpt", **call))
+    assert [page.path.parent.name for page in rest] == ["step1", "step10", "over networks"]
+    (over,) = (finding.result for finding in rest[-1].findings)
+    assert over.networks == ("gpt",) and over.checkpoints == ("step0", "step1", "step10")
+    assert (
+        "rotation, turns" in over.statistics
+        and np.isfinite(over.values[0, :, over.statistics.index("rotation, turns")]).all()
+    )
+    assert "too few networks to tell" in rest[-1].sentences[0]
 
 
 def test_one_text_no_text_and_what_has_no_use_are_refused(tmp_path):
