@@ -132,7 +132,8 @@ class UnitEffects(Result):
         ax.plot(self.activity[self.order], self.effects[self.order], "o", color="C0")
         for number in self.order.tolist():
             units = np.flatnonzero(self.members[number]).tolist()
-            ax.annotate(", ".join(map(str, units[:3])), (self.activity[number], self.effects[number]), fontsize=7)
+            at = (self.activity[number], self.effects[number])
+            ax.annotate(", ".join(map(str, units[:3])), at, (5, 3), textcoords="offset points", fontsize=7)
         ax.set(xlabel="activity of the unit", ylabel="effect of silencing it alone")
         return ax
 
