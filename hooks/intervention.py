@@ -115,13 +115,13 @@ def perturbable(dynamics: Dynamics, units: Any) -> Dynamics:
         jacobian=None if jacobian is None else lambda states, drive: jacobian(states, own(drive)),
         push=None if push is None else carried,
         box=None,
-        fingerprint=f"{dynamics.fingerprint}+{digest('open', tuple(chosen))[:8]}" if dynamics.fingerprint else "",
+        fingerprint=f"{dynamics.fingerprint}+{digest('open', chosen.tolist())[:8]}" if dynamics.fingerprint else "",
         weights={},
     )
 
 
 def as_units(dynamics: Dynamics, units: Any) -> np.ndarray:
-    """(units,) whole numbers, ascending and different, of coordinates given by number or by a (dim,) mask.
+    """(units,) different whole numbers, of coordinates given by number, in that order, or by a (dim,) mask.
 
     Raises InputError for others.
     """

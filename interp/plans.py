@@ -63,7 +63,7 @@ def recurrent(
     seed: int = 0,
     about: str = "",
 ) -> None:
-    """Where a recurrent network rests, what it repeats, how neighbours part, and which input moves which memory.
+    """Where a recurrent network rests, what it repeats, how neighbours part, which input moves which memory, and what they do.
 
     Parameters
     ----------

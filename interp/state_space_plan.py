@@ -28,7 +28,7 @@ MOST_LAYERS, MOST_TEXTS = 8, 16  # of which states are read
 SHORTEST, LONGEST = 8, 128  # tokens of a text
 WIDEST = 1 << 14  # coordinates of a map that is run by itself
 LOOPED, STEPS = 4, 200  # texts after which the model goes on by itself, and tokens of that
-HORIZON = 16  # tokens read after an exchange
+HORIZON, DRAWS = 16, 39  # tokens read after an exchange, and random groups of coordinates beside each part
 
 
 def is_state_space(model: Any) -> bool:
@@ -103,7 +103,7 @@ def _whole(journal: Journal, model: nn.Module, dynamics: Dynamics, tokens: np.nd
     )  # fmt: skip
     journal.note(
         f"{about}parts of the state exchanged", exchange_parts, dynamics, read, exchanged(model, dynamics),
-        horizon=min(HORIZON, tokens.shape[1] // 2), generator=np.random.default_rng(seed),
+        horizon=min(HORIZON, tokens.shape[1] // 2), draws=DRAWS, generator=np.random.default_rng(seed),
     )  # fmt: skip
 
 

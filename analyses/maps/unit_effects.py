@@ -1,14 +1,15 @@
 """Which units does what a network says depend on? Each is silenced alone, and the smallest group that matters is grown.
 
-A unit, or a group of them that goes together (the h and c of an LSTM's unit), is held at its mean over the recorded states,
-before and after every step and for the readout (``hooks.intervention.ablate``), and the network runs again from the recorded
-starts under the recorded drives. The effect is the root mean square, over runs and numbers, of the change of a measure: what is
-said at every step, or what the caller makes of it, such as the share of steps at which the decision switches (``switches``).
+A unit, or a group of them that goes together (the h and c of an LSTM's unit), is held at its mean over the recorded states, or
+at zero, before and after every step and for the readout (``hooks.intervention.ablate``), and the network runs again from the
+recorded starts under the recorded drives. The effect is the root mean square, over runs and numbers, of the change of a
+measure: what is said at every step, or what the caller makes of it, such as the share of steps at which the decision switches
+(``switches``).
 
 The group grows by the candidate that adds the most, until it does ``ENOUGH`` of what silencing every unit does. Growing looks
 at every second run; what is reported of the group is its effect on the others, beside that of random groups of as many of the
-remaining candidates whose activity (root mean square deviation from the mean) is nearest. Units that stand in for each other
-fully, so that silencing one alone changes nothing, are not found by growing.
+remaining candidates whose activity (root mean square deviation from where they are held) is nearest. Units that stand in for
+each other fully, so that silencing one alone changes nothing, are not found by growing.
 
 The altered map itself is ``ablate(dynamics, result.group, mean_of=trajectory)``: its fixed points, exponents or machine are
 found as those of any map.
@@ -57,7 +58,7 @@ class UnitEffects(Result):
     effects : (candidates,)
         Of each candidate alone, over all runs; NaN where a run overflowed.
     activity : (candidates,)
-        Root mean square deviation of its units from their means.
+        Root mean square deviation of its units from where they are held.
     measured : (candidates,)
         Mean of the measure without it.
     base
@@ -131,7 +132,8 @@ class UnitEffects(Result):
         ax.plot(self.activity[self.order], self.effects[self.order], "o", color="C0")
         for number in self.order.tolist():
             units = np.flatnonzero(self.members[number]).tolist()
-            ax.annotate(", ".join(map(str, units[:3])), (self.activity[number], self.effects[number]), fontsize=7)
+            at = (self.activity[number], self.effects[number])
+            ax.annotate(", ".join(map(str, units[:3])), at, (5, 3), textcoords="offset points", fontsize=7)
         ax.set(xlabel="activity of the unit", ylabel="effect of silencing it alone")
         return ax
 
@@ -141,6 +143,7 @@ def unit_effects(
     trajectory: Trajectory,
     *,
     candidates: Sequence[Any] | None = None,
+    level: Any = None,
     measure: Measure | None = None,
     readout: Callable[[Tensor], Tensor] | None = None,
     largest: int = 8,
@@ -158,6 +161,8 @@ def unit_effects(
     candidates
         Groups of units that are silenced together, each as ``hooks.intervention.ablate`` takes them; single units when left
         out.
+    level
+        Where silenced units are held, one number or (dim,); at their means over the trajectory when left out.
     measure
         What is said, (runs, steps + 1, outputs), to numbers (runs, any); the outputs themselves when left out.
     readout
@@ -196,9 +201,13 @@ def unit_effects(
     generator = generator or np.random.default_rng(0)
     members = _members(dynamics, candidates)
     points = trajectory.points()
-    spread = points.var(axis=0)
+    held = points.mean(axis=0) if level is None else np.asarray(level, dtype=np.float64)
+    if held.shape not in ((), (dynamics.dim,)) or not np.isfinite(held).all():
+        raise InputError(f"a level is one finite number or ({dynamics.dim},), but shape {held.shape} came")
+    held = np.broadcast_to(held, dynamics.dim)
+    spread = ((points - held) ** 2).mean(axis=0)
     activity = np.sqrt((members * spread).sum(axis=1) / np.maximum(members.sum(axis=1), 1))
-    again = _Again(dynamics, trajectory, steps, says, measure or (lambda said: said.flatten(1)), points.mean(axis=0))
+    again = _Again(dynamics, trajectory, steps, says, measure or (lambda said: said.flatten(1)), held)
 
     base, strayed = again.base()
     single, measured = again.squares(members, base)
@@ -249,14 +258,14 @@ def decisions(said: Float[Tensor, "runs steps outputs"]) -> Float[Tensor, "runs 
 
 @dataclass(frozen=True, eq=False)
 class _Again:
-    """The recorded runs, with units held at their means."""
+    """The recorded runs, with units held where they are to be."""
 
     dynamics: Dynamics
     trajectory: Trajectory
     steps: int
     says: Callable[[Tensor], Tensor]
     measure: Measure
-    means: np.ndarray
+    level: np.ndarray
 
     def base(self) -> tuple[Tensor, float]:
         """(runs, numbers) measure of the network itself, and how far it leaves the record."""
@@ -269,11 +278,11 @@ class _Again:
         """Without each group (groups, dim): mean squared change of the measure (groups, runs), and its mean (groups,)."""
         runs = len(self.trajectory.states)
         width = max(1, NUMBERS // (runs * (self.steps + 1) * self.dynamics.dim))
-        means = torch.as_tensor(self.means).to(dtype=self.dynamics.dtype, device=self.dynamics.device)
+        level = torch.tensor(self.level, dtype=self.dynamics.dtype, device=self.dynamics.device)
         changed, measured = [np.zeros((0, runs))], [np.zeros(0)]
         for first in range(0, len(silent), width):
-            held = torch.as_tensor(silent[first : first + width]).to(means)
-            measure = self.measure(self._run(1 - held, held * means)[1]).double().cpu()
+            held = torch.as_tensor(silent[first : first + width]).to(level)
+            measure = self.measure(self._run(1 - held, held * level)[1]).double().cpu()
             measure = measure.reshape(len(held), runs, -1)
             changed.append((measure - base).square().mean(dim=2).numpy())
             measured.append(measure.mean(dim=(1, 2)).numpy())

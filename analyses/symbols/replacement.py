@@ -99,7 +99,9 @@ class Replacement(Result):
             text += f"says what it says at {self.fidelity[number]:.2%}"
             for null in self.nulls:
                 if null.statistic == name:
+                    above = null.beaten and null.observed > np.median(null.draws)
                     text += f"; random partitions {null.draws.max():.1%} at most, p = {null.p:.2g}"
+                    text += "" if above else ": its classes are not shown to matter"
             wrong = self.edits[number][np.isfinite(self.edits[number])]
             if len(wrong):
                 text += f"; one edit away {wrong.max():.1%} at most, p = {self.edit_p[number]:.2g}"

@@ -77,6 +77,11 @@ def test_ablated_units_of_a_linear_map_are_its_matrix_without_their_rows_and_col
     assert torch.equal(ablate(ablate(linear(A), [1]), [3])(states), silent(states))
 
 
+def test_values_go_to_units_in_the_order_in_which_they_are_named():
+    held = clamp(linear(torch.eye(3).double()), [2, 0], [5.0, 7.0])
+    assert held(torch.ones(1, 3).double()).tolist() == [[7.0, 1.0, 5.0]]
+
+
 def test_a_gain_and_a_push_move_spectrum_and_rest_as_linear_algebra_says():
     A, s, b = some(4, 4) / 4, torch.tensor([0.5, 2.0], dtype=torch.float64), some(4, seed=1)
     weak = scaled(linear(A), [0, 2], s)

@@ -72,6 +72,11 @@ def test_an_effect_is_that_of_the_ablated_network():
         silent = ablate(gru, units, mean_of=run)
         change = said(silent, rollout(silent, run.states[:, 0], drives=run.drives).states) - said(gru, run.states)
         assert result.effects[number] == pytest.approx(math.sqrt((change**2).mean()), rel=1e-12)
+    zero = ablate(gru, [0])
+    change = said(zero, rollout(zero, run.states[:, 0], drives=run.drives).states) - said(gru, run.states)
+    at_zero = unit_effects(gru, run, level=0.0, largest=1)
+    assert at_zero.effects[0] == pytest.approx(math.sqrt((change**2).mean()), rel=1e-12)
+    assert at_zero.activity[0] == pytest.approx(math.sqrt((run.points()[:, 0] ** 2).mean()), rel=1e-12)
     assert result.activity[1] == pytest.approx(math.sqrt(run.points()[:, [1, 4]].var(axis=0).mean()), rel=1e-12)
 
 
@@ -126,6 +131,8 @@ def test_nobody_heard_one_unit_an_overflow_and_refusals():
         unit_effects(one, rollout(one, [[1.0]], steps=3))
     with pytest.raises(InputError, match="one candidate at least"):
         unit_effects(one, rollout(one, [[1.0], [2.0]], steps=3), candidates=[])
+    with pytest.raises(InputError, match="one finite number"):
+        unit_effects(one, rollout(one, [[1.0], [2.0]], steps=3), level=[0.0, 1.0])
     with pytest.raises(DrivenError, match="no drives"):
         unit_effects(memory(), Trajectory(np.zeros((2, 2, DIM)), "time"))
 

@@ -12,6 +12,7 @@ from analyses.symbols._controls import one_edit_away
 from analyses.symbols.automaton import automaton
 from analyses.symbols.interchange import Interchange, _chance, _shares, interchange
 from hooks.errors import InputError
+from hooks.intervention import ablate
 from hooks.symbol_reader import prefix_reader, symbol_reader
 from tests.hooks.test_symbol_reader import counting, turning
 from tests.known_automata import SIZES, tomita
@@ -95,6 +96,20 @@ def test_the_state_lies_in_the_coordinates_that_hold_it_and_in_no_others():
     idle = interchange(reader, machine, states=60, subspace=np.eye(7)[:, 5:])
     assert idle.within < 1 or idle.across < 0.5
     assert not idle.confirmed and idle.across == pytest.approx(1 - idle.differing, abs=1e-12)  # nothing was exchanged
+
+
+def test_a_network_keeps_its_machine_without_idle_units_and_loses_it_without_others():
+    reader, machine = machine_reader(tomita(3)), tomita(3)
+
+    def without(units):
+        start = reader.first(1)[0]
+        return symbol_reader(
+            ablate(reader.dynamics, units), start=start, symbols=machine.symbols, outputs=machine.outputs
+        )
+
+    assert interchange(without([5, 6]), machine, states=60).confirmed
+    for unit in range(1, 5):  # of a state that is not one-hot the first unit is the largest
+        assert not interchange(without([unit]), machine, states=60).confirmed
 
 
 def test_outputs_that_flip_at_random_are_not_shown():

@@ -83,6 +83,24 @@ def test_affine_pieces_of_the_right_classes_recover_a_rectified_network_and_rand
     assert result.edits.size == 0 and result.edit_p[0] == 1
 
 
+def test_classes_that_are_not_needed_are_said_not_to_matter():
+    """A turn for each symbol is linear, so that pieces of any classes are exact."""
+    words = np.random.default_rng(0).integers(3, size=(60, 12))
+    counter = automaton([[0, 1, 2], [1, 2, 0], [2, 0, 1]], [0, 1, 2])
+    reader = symbol_reader(turning(), start=[1.0, 0.0])
+    run = reader.read(words)
+    classes, rng = counter.says(words), np.random.default_rng(1)
+
+    def pieces(labels):
+        dynamics = affine_pieces(run, labels, per_drive=True)
+        return symbol_reader(dynamics, start=[1.0, 0.0], readout=reader.scores)
+
+    random = [pieces(rng.permutation(classes.ravel()).reshape(classes.shape)) for _ in range(19)]
+    result = replacement(reader, words, classes, {"pieces": pieces(classes)}, partitioned={"pieces": random})
+    assert result.shares[0] == 1 and result.nulls[0].p == 1
+    assert "p = 1: its classes are not shown to matter" in result.summary()
+
+
 def test_three_outputs_and_another_network_as_the_account():
     words = np.random.default_rng(0).integers(3, size=(100, 12))
     counter = automaton([[0, 1, 2], [1, 2, 0], [2, 0, 1]], [0, 1, 2])

@@ -36,10 +36,27 @@ def test_regions_of_a_piecewise_linear_map_are_recovered_with_their_drive():
     check_dynamics(fitted, x, drive=u)
 
 
+def test_a_map_that_is_linear_under_each_symbol_is_recovered_symbol_by_symbol():
+    """x' = R_s x, a turn for each of three symbols: linear under each, and in state and one-hot symbol together not."""
+    turns = torch.linalg.qr(some(3, 2, 2))[0]
+    net = Dynamics(
+        lambda x, u: ((u @ turns.flatten(1)).unflatten(-1, (2, 2)) @ x[:, :, None])[..., 0], 2, driven=True, inputs=3
+    )
+    symbols = np.eye(3)[np.random.default_rng(0).integers(3, size=(20, 6))]
+    run = rollout(net, some(20, 2), drives=symbols)
+    states, drives = some(6, 2, seed=4), torch.eye(3).double().repeat(2, 1)
+    each = affine_pieces(run, np.zeros((20, 7), dtype=int), per_drive=True)
+    torch.testing.assert_close(each(states, drives), net(states, drives), atol=1e-10, rtol=0)
+    check_dynamics(each, states, drive=drives)
+    assert (affine_pieces(run, np.zeros((20, 7), dtype=int))(states, drives) - net(states, drives)).abs().max() > 0.3
+
+
 def test_a_class_of_one_step_gives_that_step_and_what_does_not_fit_is_refused():
     run = Trajectory(np.array([[[1.0, 2.0], [3.0, 4.0]]]), "time")
     assert affine_pieces(run, [[5, -1]])(torch.tensor([[1.0, 2.0]]).double())[0].tolist() == pytest.approx([3.0, 4.0])
     with pytest.raises(InputError, match=r"whole numbers \(1, 2\)"):
         affine_pieces(run, [[0]])
+    with pytest.raises(InputError, match="no drives"):
+        affine_pieces(run, [[0, 0]], per_drive=True)
     with pytest.raises(InputError, match="no step starts"):
         affine_pieces(run, [[-1, 0]])
