@@ -51,6 +51,12 @@ def report(
         Path | None,
         typer.Option(help="Inputs as .npy: (runs, steps, inputs) or (steps, inputs); data of an autoencoder."),
     ] = None,
+    symbols: Annotated[
+        bool | None,
+        typer.Option(
+            "--symbols/--no-symbols", help="Inputs are one-hot symbols: find the automaton. Noticed when left out."
+        ),
+    ] = None,
     text: Annotated[Path | None, typer.Option(help="Texts for a transformer, one a line.")] = None,
     twins: Annotated[int, typer.Option(help="Random-weight twins of a transformer, the null of its numbers.")] = 39,
     revisions: Annotated[
@@ -91,6 +97,7 @@ def report(
         analysed(
             source,
             inputs=None if inputs is None else npy(inputs),
+            symbolic=symbols,
             text=text,
             twins=twins,
             model=model,
