@@ -143,6 +143,17 @@ class SymbolReader:
         print_of = f"{self.fingerprint}.{digest(*(drives[symbol] for symbol in read))[:8]}" if self.fingerprint else ""
         return replace(after, driven=False, inputs=0, box=None, fingerprint=print_of)
 
+    def says_along(self, words: Int[np.ndarray, "runs steps"]) -> Int[np.ndarray, "runs after"]:
+        """(runs, steps) words -> (runs, steps + 1) outputs, before the first symbol and after each; no state is kept."""
+        ids, said = torch.as_tensor(words), []
+        with torch.no_grad():
+            states = self.first(len(ids))
+            said.append(self.says(states))
+            for step in range(ids.shape[1]):
+                states = self.next(states, ids[:, step])
+                said.append(self.says(states))
+        return np.stack(said, axis=1)
+
     def spelled(self, word: Word) -> str:
         """A word by its symbols' names; ε for the empty one."""
         between = "" if all(len(symbol) == 1 for symbol in self.symbols) else " "

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
+from analyses.symbols.automaton import UNKNOWN, Automaton
 from hooks.errors import InputError
 from hooks.symbol_reader import SymbolReader
 
@@ -42,6 +43,23 @@ class PrefixTree:
     said: Int[np.ndarray, " nodes"]
     chances: Float[np.ndarray, "nodes outputs"]
     vectors: Float[np.ndarray, "nodes dim"]
+
+    def word(self, node: int) -> tuple[int, ...]:
+        """The symbols of a node."""
+        word: list[int] = []
+        while node:
+            word.append(int(self.symbols[node]))
+            node = int(self.parents[node])
+        return tuple(reversed(word))
+
+    def outputs_of(self, machine: Automaton) -> Int[np.ndarray, " nodes"]:
+        """What a machine says after each word; -1 where it does not know."""
+        states = np.full(len(self.said), machine.initial)
+        for depth in range(1, int(self.depths.max()) + 1):
+            at = np.flatnonzero(self.depths == depth)
+            before = states[self.parents[at]]
+            states[at] = np.where(before < 0, UNKNOWN, machine.transitions[before, self.symbols[at]])
+        return np.append(machine.labels, UNKNOWN)[states]
 
 
 def read_tree(reader: SymbolReader, words: int | Sequence[Any]) -> PrefixTree:

@@ -23,7 +23,7 @@ Word = tuple[int, ...]
 SHORT, LONGEST_SHORT = 2048, 64  # words at most up to the length that is read wholly, and that length at most
 POOL = 1024  # words, short and random ones each, whose states are compared
 DRAWN, STEPS = 32, 32  # random words of the pool and their length
-NEAR, FAR, SUFFIXES, GUIDED = 64, 6, 64, 4096  # pairs; members of a state; short continuations; words of a kind
+NEAR, FAR, SUFFIXES, GUIDED = 64, 6, 64, 2048  # pairs; members of a state; short continuations; words of a kind
 BASES = 14  # words that are repeated: all up to length 3 over two symbols
 ASKED_AGAIN = 128  # words whose answer must not have changed
 
@@ -37,28 +37,29 @@ class ContradictionError(Exception):
 
 
 class Teacher:
-    """Answers about one network; counts the symbols it reads."""
+    """Answers about one network, on words up to ``longest`` when comparing; counts the symbols that are read."""
 
-    def __init__(self, reader: SymbolReader, generator: np.random.Generator) -> None:
-        self.reader, self.generator = reader, generator
+    def __init__(self, reader: SymbolReader, generator: np.random.Generator, longest: int) -> None:
+        self.reader, self.generator, self.longest = reader, generator, longest
         self.alphabet, self.symbols_read = len(reader.symbols), 0
         self._states = [reader.first(1)]
         self._said = [int(reader.says(self._states[0])[0])]
         self._children: list[dict[int, int]] = [{}]
         self._words: list[Word] = [()]
 
-        self.short_length = fitting(self.alphabet, SHORT)
+        self.short_length = min(longest, fitting(self.alphabet, SHORT))
         tree = read_tree(reader, self.short_length)
         short: list[Word] = [()]
         for parent, symbol in zip(tree.parents[1:].tolist(), tree.symbols[1:].tolist(), strict=True):
             short.append((*short[parent], symbol))
         self.short = short
-        drawn = random_words(self.alphabet, DRAWN, STEPS, generator)
+        steps = min(longest, STEPS)
+        drawn = random_words(self.alphabet, DRAWN, steps, generator)
         run = reader.read(drawn)
         self.symbols_read += len(short) - 1 + drawn.size
         kept = np.sort(generator.permutation(len(short))[:POOL])
         self.pool = [short[row] for row in kept]
-        self.pool += [tuple(word[:n].tolist()) for word in drawn for n in range(1, STEPS + 1)]
+        self.pool += [tuple(word[:n].tolist()) for word in drawn for n in range(1, steps + 1)]
         self.vectors = np.concatenate([tree.vectors[kept], run.states[:, 1:].reshape(-1, run.states.shape[2])])
 
     def says(self, word: Sequence[int]) -> list[int]:
@@ -86,21 +87,15 @@ class Teacher:
 
     def said_along(self, ids: np.ndarray) -> np.ndarray:
         """(runs, steps) words -> (runs, steps + 1) outputs, read anew in one batch."""
-        words, said = torch.as_tensor(ids), []
-        with torch.no_grad():
-            states = self.reader.first(len(words))
-            said.append(self.reader.says(states))
-            for step in range(words.shape[1]):
-                states = self.reader.next(states, words[:, step])
-                said.append(self.reader.says(states))
-        self.symbols_read += words.numel()
-        return np.stack(said, axis=1)
+        self.symbols_read += ids.size
+        return self.reader.says_along(ids)
 
     def wrong(self, machine: Automaton, words: Sequence[Sequence[int]] | np.ndarray) -> Word | None:
-        """The shortest prefix of any of these words after which the network says otherwise than the machine."""
+        """The shortest prefix of any of these words, up to the longest asked, after which the two say different outputs."""
         if not len(words):
             return None
         ids, lengths = padded(words)
+        ids = ids[:, : self.longest]
         said, expected = self.said_along(ids), machine.says(ids)
         differ = (said != expected) & (np.arange(ids.shape[1] + 1) <= lengths[:, None])
         if not differ.any():
@@ -130,9 +125,8 @@ class Teacher:
 
     def guided_words(self, machine: Automaton) -> list[Word]:
         """Words to ask of: from pairs near in the network but not in one state of the machine, each continued by a word that
-        tells the two states apart; from members of one state that are far apart, each continued by words that tell states
-        apart and by short ones; and short words repeated so often that the machine was in one of its states twice, where a
-        counter was not, then others that count down."""
+        tells the two states apart; and from members of one state that are far apart, each continued by words that tell states
+        apart and by short ones."""
         ids, lengths = padded(self.pool)
         places = machine.states(ids)[np.arange(len(ids)), lengths]
         telling = _telling(machine)
@@ -148,11 +142,15 @@ class Teacher:
                 words += [self.pool[one] + word for one in (row, nearest[row])]
         far = [member for state in np.unique(places) for member in _spread(apart, np.flatnonzero(places == state))]
         words += [self.pool[member] + word for member in far for word in telling][:GUIDED]
-        bases, times = self.short[1 : 1 + BASES], len(machine) + 1
-        words += [one * times + other * (2 * times) for one in bases for other in bases]  # asked after every symbol
         suffixes = [word for word in self.short if 0 < len(word) <= fitting(self.alphabet, SUFFIXES)]
         picked = self.generator.permutation(len(far) * len(suffixes))[:GUIDED]
         return words + [self.pool[far[pick // len(suffixes)]] + suffixes[pick % len(suffixes)] for pick in picked]
+
+    def counting_words(self, machine: Automaton) -> list[Word]:
+        """Short words repeated until the machine was in one of its states twice, where a counter was not, then others that
+        count down; they are asked after every symbol."""
+        bases, times = self.short[1 : 1 + BASES], len(machine) + 1
+        return [one * times + other * (2 * times) for one in bases for other in bases]
 
 
 def random_words(alphabet: int, count: int, length: int, generator: np.random.Generator) -> np.ndarray:

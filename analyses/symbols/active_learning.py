@@ -2,9 +2,9 @@
 
 Method: AALpy learns with L# (Vaandrager, Garhewal, Rot, Wissmann, TACAS 2022), the classification tree of Kearns and
 Vazirani (1994) or Angluin's L* (1987); the network is the teacher (``_teacher``). A hypothesis is compared with it on all short
-words, on words that the states lead to, on random words and on long ones; the counterexample is a shortest one of the first
-kind that has any. Angluin's bound: when (ln(1/delta) + i ln 2) / epsilon random words in query i show no counterexample, the
-share of words that are one is at most epsilon, with confidence 1 - delta over all queries.
+words, on words that the states lead to or that count, on random words and on long ones; the counterexample is a shortest one of
+the first kind that has any. Angluin's bound: when (ln(1/delta) + i ln 2) / epsilon random words in query i show no
+counterexample, the share of words that are one is at most epsilon, with confidence 1 - delta over all queries.
 
 A network need not be an automaton. One that counts makes hypotheses grow without end, one that is noisy answers a word in two
 ways: both end the run, within its budget, with the hypotheses' sizes and the words as evidence.
@@ -51,7 +51,7 @@ class LearnedAutomaton(Result):
     counterexamples
         The word that refuted each hypothesis but the last.
     found_by
-        What found it: "short words", "states", "random words" or "long words".
+        What found it: "short words", "states", "repeated words", "random words" or "long words".
     contradiction
         A word that was answered in two ways, as symbols; and the two answers. Empty where none was seen.
     queries, symbols_read
@@ -110,7 +110,8 @@ class LearnedAutomaton(Result):
         if self.found:
             text = (
                 f"{counted(len(self.labels), 'state')} after {asked}: nothing refutes them among all words up to length "
-                f"{self.short_length}, words that the states led to, {self.asked} random words of {self.length} symbols"
+                f"{self.short_length}, words that the states led to or that count, {self.asked} random words of "
+                f"{self.length} symbols"
             )
             text += f" and {self.long_words} of {self.longest}" if self.long_words else ""
             return f"{text}; with confidence {1 - self.delta:.3g} at most {self.epsilon:.2g} of random words do"
@@ -168,7 +169,8 @@ def learn_automaton(
     length
         Of the random words, such as the longest ones the network was trained on.
     longest, long_words
-        Length and number of words far beyond it.
+        Of words far beyond it. No hypothesis is compared on a longer word than ``longest``: a network that is an automaton on
+        the lengths it was trained on may be none beyond, and then the one up to a length is learned by ``longest=length``.
     most_states, most_queries
         Where the learner gives up: hypotheses of more states, or more questions.
     generator
@@ -191,6 +193,8 @@ def learn_automaton(
         raise InputError(f"the algorithm is one of {', '.join(ALGORITHMS)}, but {algorithm!r} came")
     if not (0 < epsilon < 1 and 0 < delta < 1):
         raise InputError(f"epsilon and delta lie between 0 and 1, but {epsilon} and {delta} came")
+    if length > longest:
+        raise InputError(f"random words of {length} symbols are longer than the longest, {longest}")
     for name, value in {
         "length": length,
         "longest": longest,
@@ -200,7 +204,7 @@ def learn_automaton(
         if value < 1:
             raise InputError(f"{name} is 1 at least, but {value} came")
     draws = generator or np.random.default_rng(0)
-    teacher = Teacher(reader, draws)
+    teacher = Teacher(reader, draws, longest)
     tried: list[Automaton] = []
     refuted: list[tuple[tuple[int, ...], str]] = []
     count = {"queries": 0, "asked": 0}
@@ -282,6 +286,7 @@ def _asked(
     """What to ask of a hypothesis, kind by kind; later kinds are drawn only when the earlier ones refute nothing."""
     yield "short words", teacher.short
     yield "states", teacher.guided_words(machine)
+    yield "repeated words", teacher.counting_words(machine)
     yield "random words", random_words(teacher.alphabet, asked, length, teacher.generator)
     yield "long words", random_words(teacher.alphabet, long_words, longest, teacher.generator)
 

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 
 from analyses.result import Check, Result, axes_or_new, counted
 from hooks.errors import InputError
+from hooks.symbol_reader import SymbolReader
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -335,4 +336,13 @@ def _comparable(one: Automaton, other: Automaton) -> None:
         raise InputError(
             f"machines over the same symbols and outputs are compared, but {one.symbols} and {one.outputs} came beside "
             f"{other.symbols} and {other.outputs}"
+        )
+
+
+def same_alphabet(machine: Automaton, reader: SymbolReader) -> None:
+    """Raise InputError unless the machine reads the network's symbols and says its outputs."""
+    if (machine.symbols, machine.outputs) != (reader.symbols, reader.outputs):
+        raise InputError(
+            f"the machine reads {machine.symbols} and says {machine.outputs}, but the network reads {reader.symbols} and says "
+            f"{reader.outputs}"
         )

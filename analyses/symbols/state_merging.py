@@ -191,7 +191,7 @@ def merge_states(
 
     machines, conflicts = zip(*(_machine(reader, tree, of) for of in groups), strict=True)
     minimal = [machine.minimal() for machine in machines]
-    agreements = np.array([_agreement(machine, tree) for machine in machines])
+    agreements = np.array([float((tree.outputs_of(machine) == tree.said).mean()) for machine in machines])
     complete = np.array([machine.complete for machine in minimal])
     first, last, chosen = _choice(eps, minimal, complete, agreements, np.array(conflicts))
     if threshold is not None:
@@ -284,16 +284,6 @@ def _machine(reader: SymbolReader, tree: PrefixTree, groups: np.ndarray) -> tupl
     np.add.at(chances, groups, tree.chances)
     chances /= np.bincount(groups)[:, None]
     return Automaton(reader.symbols, reader.outputs, edges, tree.said[founder], chances), conflicts
-
-
-def _agreement(machine: Automaton, tree: PrefixTree) -> float:
-    """The share of words after which the machine says what was said; every word's edges are known, since they were seen."""
-    states = np.zeros(len(tree.said), dtype=np.int64)
-    for depth in range(1, int(tree.depths.max()) + 1):
-        at = np.flatnonzero(tree.depths == depth)
-        before = states[tree.parents[at]]
-        states[at] = np.where(before < 0, UNKNOWN, machine.transitions[before, tree.symbols[at]])
-    return float((np.append(machine.labels, UNKNOWN)[states] == tree.said).mean())
 
 
 def _run(minimal: list[Automaton], place: int) -> tuple[int, int]:

@@ -73,6 +73,15 @@ def test_a_counter_grows_until_it_is_given_up_with_its_sizes_and_words(algorithm
         assert 0 <= reader.after([word])[0][0] <= 1
 
 
+def test_a_network_that_is_an_automaton_up_to_a_length_is_learned_up_to_it():
+    # A clock of 30 ticks, then another answer for good: below 30 symbols it always says no.
+    late = automaton([[min(n + 1, 30)] * 2 for n in range(31)], [0] * 30 + [1])
+    up_to = learn_automaton(reader_of(late), length=20, longest=29)
+    assert up_to.found and len(up_to.labels) == 1
+    beyond = learn_automaton(reader_of(late), length=20, longest=30)
+    assert beyond.found and beyond.machine.isomorphic_to(late)
+
+
 def test_a_counter_that_saturates_is_learned():
     learned = learn_automaton(counting_reader(9))
     assert learned.found and len(learned.labels) == 11  # 0 to 9 and the dead state
@@ -121,7 +130,7 @@ def test_three_outputs_are_learned():
 
 
 def test_a_prefix_is_read_once():
-    teacher = Teacher(reader_of(tomita(4)), np.random.default_rng(0))
+    teacher = Teacher(reader_of(tomita(4)), np.random.default_rng(0), 100)
     begin = teacher.symbols_read
     assert teacher.says((0, 0, 0)) == [1, 1, 1, 0]
     assert teacher.says((0, 0)) == [1, 1, 1] and teacher.symbols_read == begin + 3
@@ -141,6 +150,7 @@ def test_random_words_hold_long_runs_and_all_symbols_alike():
         ({"algorithm": "RPNI"}, "one of L#, KV"),
         ({"epsilon": 0.0}, "between 0 and 1"),
         ({"length": 0}, "length is 1 at least"),
+        ({"length": 20, "longest": 10}, "longer than the longest"),
         ({"most_states": 0}, "most_states"),
     ],
 )
