@@ -10,6 +10,11 @@ them, and gain 0.7, which generalises while the paper's rule of merging still co
 A held symbol leaves a piecewise-linear map: parity is kept for ever under 0s if it has two stable fixed points, and under 1s if
 it has a stable two-cycle; these are proved. Random words do not ask for it, since they hold no long run of 0s.
 
+What is found: checkpoints of seed 2 at epochs 840 and 880 are right on all of 256 random words of length 50, and forget
+that the number of 1s is odd after 67 and 40 zeros; at 800 and 920 both memories are there. With 30 % of the words the tree
+of states is still growing when training ends, from 222 at epoch 200 to 1534 at 2000, so that its count depends on where one
+stops; an earlier draw of the words gave 2043.
+
 Weights of the five trainings are shipped; ``quick`` trains one of them again through its transition, ``full`` all.
 """
 

@@ -46,6 +46,7 @@ NOISE, RATE = 0.15, 0.015
 HELD = ((0,), (1,), (0, 1), (0, 0, 1), (0, 1, 1))  # every word up to three symbols, but for rotations and repetitions
 MOST_CODES = 12  # clusters tried
 MOST_STATES = 40  # of a hypothesis, before learning gives up
+FAR = 200  # symbols of the longest words that a hypothesis is asked
 FIT = 0.999  # share of steps that a code must tell
 
 
@@ -192,7 +193,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
             "attractors": journal.note(f"attractors joined, {end}", held_attractors, reader, held).machine,
             "code": journal.note(f"code of states, {end}", coded_machine, reader, read),
             "learning": journal.note(
-                f"learned, {end}", learn_automaton, reader, length=LONGEST, most_states=MOST_STATES
+                f"learned, {end}", learn_automaton, reader, length=LONGEST, longest=FAR, most_states=MOST_STATES
             ).machine,
         }
         met = journal.note(f"roads, {end}", compare_machines, roads)

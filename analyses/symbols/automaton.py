@@ -249,7 +249,7 @@ class Automaton(Result):
             return ax
         graph = nx.DiGraph(self.to_networkx())
         spelled = len(self) <= SPELLED
-        layout = nx.circular_layout(graph) if len(self) <= 4 else nx.kamada_kawai_layout(nx.Graph(graph))
+        layout = nx.circular_layout(graph) if len(self) <= 6 else nx.kamada_kawai_layout(nx.Graph(graph))
         size = 400 if spelled else 130  # square points
         arrows = self._arrows()
         colours = [

@@ -6,6 +6,7 @@ pair."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -86,16 +87,18 @@ class MachineComparison(Result):
         """Every minimal machine, side by side; those that are the same as the first one are named so."""
         ax = axes_or_new(ax)
         ax.set_axis_off()
-        count = max(len(self.names), 1)
+        columns = max(1, math.ceil(math.sqrt(len(self.names))))
+        rows = max(1, -(-len(self.names) // columns))
         for number, name in enumerate(self.names):
-            panel = ax.inset_axes((number / count, 0.0, 0.95 / count, 0.9))
+            row, column = divmod(number, columns)
+            panel = ax.inset_axes((column / columns, 1 - (row + 1) / rows, 0.95 / columns, 0.85 / rows))
             self.machine(number).plot(panel)
             legend = panel.get_legend()
             if legend is not None and number:
                 legend.remove()
             elif legend is not None:
-                legend.set_loc("lower left")
-                legend.set_bbox_to_anchor((0.0, -0.1))
+                legend.set_loc("upper left")
+                legend.set_bbox_to_anchor((-0.1, 1.15))
             verdict = "" if not number else ", the same" if self.same[0, number] else ", another"
             panel.set_title(f"{name}{verdict}", fontsize=8)
         return ax
