@@ -10,6 +10,11 @@ bounded norms are the norm's doing and say nothing. Without it each block adds t
 stream's direction alone (pre-norm), so that steps tend to one length and the stream grows with the number of iterations; the
 step over the norm shrinks as one over that number, without converging. Networks of random weights, and of the trained weights
 in random places, say what is the architecture's. Three texts and one random twin were looked at before the claims were written.
+
+What is found at quick scale: with the final norm every text and every noise ends on one and the same fixed point, by the
+paper's rule within 57 iterations, so the map keeps nothing of a text. Networks of random weights do not get there in 300, but
+those with the trained weights in random places do: convergence comes with the weights' size, not with what training arranged,
+and that claim differs. Without the final norm nothing converges; a step has the same length after 150 and 300 iterations.
 """
 
 from __future__ import annotations
