@@ -97,7 +97,7 @@ def many_networks(
     )  # fmt: skip
     for by, distances in (
         ("numbers of fixed points and cycles", orbits.count_distances),
-        ("their eigenvalues", orbits.distances),
+        ("eigenvalues of fixed points and cycles", orbits.distances),
         ("eigenvalues of the stable ones", orbits.attractor_distances),
         ("dynamical similarity", states.distances),
     ):
