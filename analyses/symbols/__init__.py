@@ -3,6 +3,7 @@
 =====================  ====================================================================
 almost_linear_fit      piecewise-linear recurrences trained on a recording, many runs and numbers of rectified units at once
 automaton              a finite machine: minimal form, isomorphism, a shortest word told apart, distance; DOT, GraphML, AALpy
+automaton_comparison   which machines are the same one, and how soon and how often the others differ
 entropy                entropy rate of a symbolic sequence: block entropies, match lengths; per step, jump or turn
 exact_cycles           every cycle of a piecewise-linear map up to a period, by its symbol words, with a proof
 exact_fixed_points     every fixed point of a piecewise-linear map, and a proof that there is no other

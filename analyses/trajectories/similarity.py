@@ -18,7 +18,7 @@ apart.
 
 Source: Ostrow, Eisen, Kozachkov, Fiete, NeurIPS 2023 (arXiv 2306.10168), with Levenberg-Marquardt in the place of gradient
 descent. Takes Trajectories; costs one singular value decomposition of the windows each, and for each pair and each dealing
-(restarts + 1) searches with O(rank^6) a step: a second or so for a hundred pairs at rank 10.
+(restarts + 2) searches with O(rank^6) a step: a second or so for a hundred pairs at rank 10.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def dynamical_similarity(
     names: Sequence[str] = (),
     delays: int = 5,
     rank: int = 10,
-    restarts: int = 7,
+    restarts: int = 3,
     draws: int = 19,
     generator: torch.Generator | None = None,
     watch: Watch = quiet,
@@ -178,7 +178,7 @@ def dynamical_similarity(
     delays, rank
         States of a window; directions kept, fewer where a network has fewer above rounding.
     restarts
-        Random starts of each search for the best C, beside the one from eigenvectors.
+        Random starts of each search for the best C, beside that from eigenvectors and a guess.
     draws
         Dealings of each network's runs into halves; 0 for none, 19 for a level of 5 %.
     generator
