@@ -16,6 +16,8 @@ from analyses.maps.lyapunov import lyapunov_spectrum
 from analyses.maps.network_comparison import NetworkComparison, compare_networks
 from analyses.result import Outcome, Result, counted
 from analyses.series.odd_one_out import OddOneOut, odd_one_out
+from analyses.symbols.automaton import Automaton
+from analyses.symbols.automaton_comparison import AutomatonComparison, compare_automata
 from analyses.trajectories.similarity import DynamicalSimilarity, dynamical_similarity
 from hooks.contract import check_dynamics
 from hooks.dynamics import Dynamics
@@ -47,6 +49,7 @@ def many_networks(
     members: Mapping[str, Member],
     *,
     rest: Any = None,
+    automata: Sequence[Automaton] = (),
     starts: int = 512,
     periods: tuple[int, ...] = PERIODS,
     steps: int = 500,
@@ -61,6 +64,8 @@ def many_networks(
         Name -> network. All take the same drives.
     rest : (inputs,)
         The drive that is held while fixed points are sought; zero when left out.
+    automata
+        The machine that each network was found to be, where they read symbols.
     starts, periods, steps
         Of each search; cycles sought; steps of the exponents.
     draws
@@ -95,15 +100,18 @@ def many_networks(
         "dynamical similarity of all", dynamical_similarity, [member.trajectory for member in members.values()],
         names=names, draws=draws, generator=torch.Generator().manual_seed(seed),
     )  # fmt: skip
-    for by, distances in (
-        ("numbers of fixed points and cycles", orbits.count_distances),
-        ("their eigenvalues", orbits.distances),
-        ("eigenvalues of the stable ones", orbits.attractor_distances),
-        ("dynamical similarity", states.distances),
-    ):
-        if not np.isfinite(distances).all(axis=1).any() and orbits.outcome is Outcome.OUT_OF_TIME:
-            continue
-        journal.note(f"{ODD}{by}", odd_one_out, distances, names=names, generator=np.random.default_rng(seed))
+    asked = {
+        "numbers of fixed points and cycles": orbits.count_distances,
+        "eigenvalues of fixed points and cycles": orbits.distances,
+        "eigenvalues of the stable ones": orbits.attractor_distances,
+        "dynamical similarity": states.distances,
+    }
+    if automata:
+        asked["automata"] = journal.note("automata of all", compare_automata, automata, names=names).distances
+    for by, distances in asked.items():
+        known = np.isfinite(distances.diagonal())  # of a network without data nothing is known
+        if np.isfinite(distances[np.ix_(known, known)]).all():  # else the comparison ran out of time
+            journal.note(f"{ODD}{by}", odd_one_out, distances, names=names, generator=np.random.default_rng(seed))
 
 
 def comparison_account(results: Mapping[str, Result]) -> tuple[str, ...]:
@@ -123,8 +131,8 @@ def comparison_account(results: Mapping[str, Result]) -> tuple[str, ...]:
         sentences = [f"{name} is the odd one out, by {_listed(by, 'and')}." for name, by in singled.items()]
         if left := [by for by in asked if not any(by in given for given in singled.values())]:
             sentences.append(f"None stands out by {_listed(left, 'or')}.")
-    for kind, head in ((NetworkComparison, "Orbits"), (DynamicalSimilarity, "Dynamical similarity")):
-        sentences += [f"{head}: {result.summary()}." for result in results.values() if isinstance(result, kind)]
+    heads = {NetworkComparison: "Orbits", DynamicalSimilarity: "Dynamical similarity", AutomatonComparison: "Automata"}
+    sentences += [f"{heads[type(one)]}: {one.summary()}." for one in results.values() if type(one) in heads]
     sentences += [f"By {title.removeprefix(ODD)}: {one.summary()}." for title, one in verdicts.items()]
     for orbits in results.values():
         if not isinstance(orbits, NetworkComparison):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import json
@@ -183,14 +184,16 @@ def _claim(folder: Path, fingerprint: str) -> None:
 
 
 def _kept(path: Path, call: str) -> tuple[Any, float] | None:
-    """A finding written earlier by an equal call; only results of this package's analyses are read."""
+    """A finding written earlier by an equal call; only results of this package's analyses are read, and none of a version whose
+    results had other fields."""
     if not path.exists():
         return None
     written = json.loads(path.read_text())
     if written["call"] != call or not written["module"].startswith("analyses."):
         return None
     kind = getattr(importlib.import_module(written["module"]), written["result"])
-    return kind.from_dict(written), written["seconds"]
+    fields = {"call", "seconds", "module", "schema", "result"} | {field.name for field in dataclasses.fields(kind)}
+    return (kind.from_dict(written), written["seconds"]) if written.keys() == fields else None
 
 
 def _write(path: Path, text: str) -> None:

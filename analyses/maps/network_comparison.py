@@ -36,7 +36,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 
-from analyses._matrix_plot import plot_matrix
+from analyses._distances import longest_detour, plot_matrix
 from analyses.maps._verdicts import FLOOR
 from analyses.maps.cycles import Cycles
 from analyses.maps.fixed_points import FixedPoints
@@ -238,7 +238,7 @@ def compare_networks(
         complete=tuple(_complete(points[i], cycles[i] if cycles else None) for i in range(count)),
         exponents=leading[0], errors=leading[1],
         dims=dims, compared=compared, outcome=Outcome.OUT_OF_TIME if late else Outcome.CONVERGED,
-        checks=(Check("longest excess of a distance over a detour", 0.0, _detour(distances), 1e-9),),
+        checks=(Check("longest excess of a distance over a detour", 0.0, longest_detour(distances), 1e-9),),
     )  # fmt: skip
 
 
@@ -326,9 +326,3 @@ def _complete(points: FixedPoints, cycles: Cycles | None) -> str:
         if check.name.startswith("index sum")
     ]
     return ("yes" if all(check.passed for check in sums) else "no") if sums else ""
-
-
-def _detour(distances: np.ndarray) -> float:
-    """The largest D(i, k) - D(i, j) - D(j, k)."""
-    excess = distances[:, None, :] - distances[:, :, None] - distances[None]
-    return float(np.nanmax(excess, initial=0.0)) if excess.size else 0.0

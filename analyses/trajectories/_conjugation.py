@@ -25,27 +25,27 @@ FLAT = 1e-7  # of |A| |B|: the gradient below which the distance changes by less
 ENTRIES = 2**23  # numbers of the slopes held at once
 
 
-def conjugation_distances(
-    A: np.ndarray, B: np.ndarray, *, starts: int, generator: torch.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """(pairs, n, n) twice -> distances (pairs,) and whether each search converged."""
+def conjugations(
+    A: np.ndarray, B: np.ndarray, guess: np.ndarray, *, starts: int, generator: torch.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(pairs, n, n) matrices and a first C for each -> distances (pairs,), the C there (pairs, n, n), and whether each search
+    converged."""
     pairs, n, _ = A.shape
     if not pairs or not n:
-        return np.zeros(pairs), np.ones(pairs, dtype=bool)
-    one, other = torch.tensor(A), torch.tensor(B)
-    basis = _skew(n)
-    found, flat = [], []
-    for part in torch.arange(pairs).split(max(1, ENTRIES // max(1, (starts + 1) * basis.numel()))):
+        return np.zeros(pairs), guess.copy(), np.ones(pairs, dtype=bool)
+    one, other, known = (torch.tensor(given) for given in (A, B, guess))
+    basis, tries = _skew(n), starts + 2
+    found = []
+    for part in torch.arange(pairs).split(max(1, ENTRIES // max(1, tries * basis.numel()))):
         a, b = one[part], other[part]
-        first = torch.cat([_aligned(a, b)[:, None], _random(len(part), starts, n, generator)], dim=1)
-        wide = (len(part), starts + 1, n, n)
-        spread = (a[:, None].expand(wide).reshape(-1, n, n), b[:, None].expand(wide).reshape(-1, n, n))
-        C, error, _ = _searched(*spread, first.reshape(-1, n, n), basis, SCREENED)
-        best = error.reshape(len(part), -1).argmin(1)
-        C, error, settled = _searched(a, b, C.reshape(wide)[torch.arange(len(part)), best], basis, MOST)
-        found.append(error.sqrt())
-        flat.append(settled)
-    return torch.cat(found).numpy(), torch.cat(flat).numpy()
+        first = torch.cat([known[part, None], _aligned(a, b)[:, None], _random(len(part), starts, n, generator)], dim=1)
+        left, right = (side[:, None].expand(first.shape).reshape(-1, n, n) for side in (a, b))
+        C, error, _ = _searched(left, right, first.reshape(-1, n, n), basis, SCREENED)
+        best = error.reshape(len(part), tries).argmin(1)
+        C, error, settled = _searched(a, b, C.reshape(first.shape)[torch.arange(len(part)), best], basis, MOST)
+        found.append((error.sqrt(), C, settled))
+    errors, turns, flat = (torch.cat(parts).numpy() for parts in zip(*found, strict=True))
+    return errors, turns, flat
 
 
 def conjugation_bounds(A: np.ndarray, B: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ up to C, for all invertible linear changes of a network's coordinates, since the
 rotations, shifts and scale. The signs of principal directions are arbitrary, so that rotations alone, SO(n), would mean
 nothing here.
 
-The best C is sought (``_conjugation``), so a distance is what was reached; beside it stands a bound that no C beats, and the
-2-Wasserstein distance of the eigenvalues, which knows how modes turn and decay, and not how they lean on each other.
+The best C is sought (``_conjugation``), so a distance is what was reached; where the way over a third network is shorter, the
+search begins again from the C of that way. Beside it stands a bound that no C beats, and the 2-Wasserstein distance of the
+eigenvalues, which knows how modes turn and decay, and not how they lean on each other.
 
 Two records of one network are never at distance 0. So each network's runs (or pieces, where it has fewer than ten) are dealt
 into two halves, again and again: its distance from itself. Beside these stands the distance between networks at the same
@@ -17,22 +18,23 @@ apart.
 
 Source: Ostrow, Eisen, Kozachkov, Fiete, NeurIPS 2023 (arXiv 2306.10168), with Levenberg-Marquardt in the place of gradient
 descent. Takes Trajectories; costs one singular value decomposition of the windows each, and for each pair and each dealing
-(restarts + 1) searches with O(rank^6) a step: a second or so for a hundred pairs at rank 10.
+(restarts + 2) searches with O(rank^6) a step: a second or so for a hundred pairs at rank 10.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from analyses._matrix_plot import plot_matrix
+from analyses._distances import longest_detour, plot_matrix
 from analyses.result import Check, Null, Outcome, Result, counted
-from analyses.trajectories._conjugation import conjugation_bounds, conjugation_distances, eigenvalue_distances
+from analyses.trajectories._conjugation import conjugation_bounds, conjugations, eigenvalue_distances
 from analyses.trajectories._eigenpairs import Pairs, moments_of, units_of
 from hooks.errors import InputError
 from hooks.trajectory import Trajectory
@@ -79,7 +81,7 @@ class DynamicalSimilarity(Result):
     nulls
         "halves": the mean distance within networks, for that between them.
     checks
-        No distance is below its bound.
+        No distance is below its bound, or longer than a detour over a third network.
     """
 
     names: tuple[str, ...]
@@ -160,7 +162,7 @@ def dynamical_similarity(
     names: Sequence[str] = (),
     delays: int = 5,
     rank: int = 10,
-    restarts: int = 7,
+    restarts: int = 3,
     draws: int = 19,
     generator: torch.Generator | None = None,
     watch: Watch = quiet,
@@ -176,7 +178,7 @@ def dynamical_similarity(
     delays, rank
         States of a window; directions kept, fewer where a network has fewer above rounding.
     restarts
-        Random starts of each search for the best C, beside the one from eigenvectors.
+        Random starts of each search for the best C, beside that from eigenvectors and a guess.
     draws
         Dealings of each network's runs into halves; 0 for none, 19 for a level of 5 %.
     generator
@@ -215,45 +217,48 @@ def dynamical_similarity(
             for side, units in enumerate((first, ~first)):
                 dealt[number, dealing, side] = _operator(moments[units].sum(axis=0))[0]
 
-    left, right = (own[side] for side in np.triu_indices(len(own), 1))
-    one, other = [operators[left]], [operators[right]]
-    if draws:
-        one += [dealt[left, 0, 0], dealt[own, 1:, 0].reshape(len(own) * draws, rank, rank)]
-        other += [dealt[right, 0, 1], dealt[own, 1:, 1].reshape(len(own) * draws, rank, rank)]
-    A, B = np.concatenate(one), np.concatenate(other)
-    found = [(np.zeros(0), np.zeros(0, dtype=bool))]
-    if len(own) > 1:
-        found += watch(_compared(A, B, restarts, generator), -(-len(A) // CHUNK))
-    apart, settled = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    late = len(own) > 1 and len(apart) < len(A)
-    apart = np.pad(apart, (0, len(A) - len(apart)), constant_values=np.nan)
+    places = np.triu_indices(len(own), 1)
+    left, right = (own[side] for side in places)
+    search = partial(_searched, restarts=restarts, generator=generator, watch=watch)
+    apart, C, settled = search(operators[left], operators[right], np.eye(rank))
+    late = len(own) > 1 and bool(np.isnan(apart).any())
+    if not late:
+        apart, C = _without_detours(operators[own], apart, C, generator)
+    halves_apart, within = np.full(len(left), np.nan), np.full((count, draws), np.nan)
+    if draws and len(own) > 1 and not late:
+        parts = dealt[own, 1:].reshape(len(own) * draws, 2, rank, rank)
+        one, other = (np.concatenate([dealt[pair, 0, side], parts[:, side]]) for side, pair in ((0, left), (1, right)))
+        guess = np.concatenate([C, np.broadcast_to(np.eye(rank), parts[:, 0].shape)])
+        found, _, more = search(one, other, guess)
+        halves_apart, within[own] = found[: len(left)], found[len(left) :].reshape(len(own), draws)
+        late, settled = bool(np.isnan(found).any()), np.concatenate([settled, more])
 
-    def matrix(values: np.ndarray) -> np.ndarray:
+    def matrix(values: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
         square = np.full((count, count), np.nan)
-        square[own, own] = 0.0
+        square[own, own] = diagonal
         square[left, right] = square[right, left] = values
         return square
 
-    pairs = len(left)
+    zero = np.zeros(len(own))
+    distances = matrix(apart, zero)
     bounds = conjugation_bounds(operators[left], operators[right])
     values = [np.linalg.eigvals(operators[side]) for side in (left, right)]
-    halves, within = np.full((count, count), np.nan), np.full((count, draws), np.nan)
     nulls: tuple[Null, ...] = ()
-    if draws:
-        halves = matrix(apart[pairs : 2 * pairs])
-        within[own] = apart[2 * pairs :].reshape(len(own), draws)
-        halves[own, own] = np.median(within[own], axis=1)
-        if len(own) > 1 and not late:
-            hypothesis = "the networks are one, in other coordinates"
-            between = float(apart[pairs : 2 * pairs].mean())
-            nulls = (Null("halves", hypothesis, "run", within[own].mean(axis=0), between),)
-    below = float(np.nanmax(bounds - apart[:pairs], initial=0.0))
+    if draws and len(own) > 1 and not late:
+        hypothesis = "the networks are one, in other coordinates"
+        nulls = (Null("halves", hypothesis, "run", within[own].mean(axis=0), float(halves_apart.mean())),)
+    below = float(np.nanmax(bounds - apart, initial=0.0))
     return DynamicalSimilarity(
-        names=names, operators=operators, distances=matrix(apart[:pairs]), bounds=matrix(bounds),
-        eigenvalue_distances=matrix(eigenvalue_distances(*values)), predicted=predicted, captured=captured, halves=halves,
+        names=names, operators=operators, distances=distances, bounds=matrix(bounds, zero),
+        eigenvalue_distances=matrix(eigenvalue_distances(*values), zero), predicted=predicted, captured=captured,
+        halves=matrix(halves_apart, np.median(within[own], axis=1) if draws else np.full(len(own), np.nan)),
         within=within, rank=rank, delays=delays, settled=float(settled.mean()) if len(settled) else np.nan,
         outcome=Outcome.TOO_SHORT if len(own) < 2 else Outcome.OUT_OF_TIME if late else Outcome.CONVERGED,
-        nulls=nulls, checks=(Check("largest excess of a bound over its distance", 0.0, below, 1e-8 * max(rank, 1)),),
+        nulls=nulls,
+        checks=(
+            Check("largest excess of a bound over its distance", 0.0, below, 1e-8 * max(rank, 1)),
+            Check("longest excess of a distance over a detour", 0.0, longest_detour(distances), 1e-6 * max(rank, 1)),
+        ),
     )  # fmt: skip
 
 
@@ -302,9 +307,45 @@ def _operator(sums: np.ndarray) -> tuple[np.ndarray, float]:
     return step, float(np.trace(cross.T @ white @ white @ cross) / max(np.trace(after), FLOOR))
 
 
-def _compared(
-    A: np.ndarray, B: np.ndarray, restarts: int, generator: torch.Generator
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _searched(
+    A: np.ndarray, B: np.ndarray, guess: np.ndarray, *, restarts: int, generator: torch.Generator, watch: Watch
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Distances, the C there, and whether each search settled; NaN distances of pairs that were not reached in time."""
+    first = np.broadcast_to(guess, A.shape)
+    apart, C, settled = np.full(len(A), np.nan), first.copy(), np.zeros(len(A), dtype=bool)
+    for part, found in watch(_parts(A, B, first, restarts, generator), -(-len(A) // CHUNK)):
+        apart[part], C[part], settled[part] = found
+    return apart, C, settled[np.isfinite(apart)]
+
+
+def _parts(
+    A: np.ndarray, B: np.ndarray, guess: np.ndarray, restarts: int, generator: torch.Generator
+) -> Iterator[tuple[slice, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
     for first in range(0, len(A), CHUNK):
         part = slice(first, first + CHUNK)
-        yield conjugation_distances(A[part], B[part], starts=restarts, generator=generator)
+        yield part, conjugations(A[part], B[part], guess[part], starts=restarts, generator=generator)
+
+
+def _without_detours(
+    operators: np.ndarray, apart: np.ndarray, C: np.ndarray, generator: torch.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Searches that ended in a poor minimum, as a way over a third network shows, begun again from that way."""
+    left, right = np.triu_indices(len(operators), 1)
+    for _ in range(len(operators)):
+        square, turns = np.zeros((len(operators),) * 2), np.zeros((len(operators),) * 2 + C.shape[1:])
+        square[left, right] = square[right, left] = apart
+        turns[left, right], turns[right, left] = C, C.swapaxes(1, 2)
+        ways = square[left] + square[right]  # over each network; the two themselves give the distance again
+        over = ways.argmin(axis=1) if len(left) else left
+        longer = np.flatnonzero(apart > ways[np.arange(len(left)), over] + 1e-9)
+        if not len(longer):
+            break
+        i, j, k = left[longer], right[longer], over[longer]
+        found, turned, _ = conjugations(
+            operators[i], operators[j], turns[i, k] @ turns[k, j], starts=0, generator=generator
+        )
+        better = found < apart[longer]
+        apart[longer[better]], C[longer[better]] = found[better], turned[better]
+        if not better.any():
+            break
+    return apart, C

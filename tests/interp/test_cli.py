@@ -132,6 +132,21 @@ def test_report_prints_the_page_and_writes_four_files(run, weights):
     assert code == 0 and out == "interp-report/module/report.html\n"
 
 
+def test_compare_writes_one_page_and_names_the_wrong_file(run, weights):
+    (weights / "copy.pt").write_bytes((weights / "gru.pt").read_bytes())
+    code, out, err = run("compare", "gru.pt", "copy.pt", "--inputs", "x.npy", "--out", "there")
+    assert (code, out, err) == (0, "there/report.html\n", "")
+    assert "2 networks: gru, copy" in (weights / "there" / "report.html").read_text()
+    for words, message in (
+        ("gru.pt copy.pt keys.pt", "keys.pt is not recognised"),
+        ("gru.pt copy.pt --inputs wide.npy", "gru: inputs have shape (runs, steps, 3)"),
+        ("gru.pt gru.pt", "2 networks need as many different names, but gru, gru came"),
+        ("gru.pt", "a comparison takes two networks at least, but 1 source came"),
+    ):
+        code, out, err = run("compare", *words.split())
+        assert code == 2 and out == "" and err.count("\n") == 1 and message in err
+
+
 def test_a_spent_budget_is_exit_4_with_a_page_that_says_so(run, weights):
     code, out, err = run("report", "gru.pt", "--budget", 1e-6, "--out", "there")
     assert code == 4 and out == "there/report.html\n"

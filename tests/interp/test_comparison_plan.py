@@ -10,6 +10,7 @@ from hooks.errors import InputError, LoadError
 from interp.comparison_plan import Member, _names, comparison_account, many_networks
 from interp.journal import Journal
 from interp.page import read
+from tests.known_automata import tomita
 
 UNITS = 5
 
@@ -40,7 +41,7 @@ def page(runs, tmp_path_factory):
 
 def test_the_odd_one_out_is_named_first_and_the_page_has_a_row_for_each(page):
     assert page.sentences[0].startswith(
-        "seed4 is the odd one out, by numbers of fixed points and cycles, their eigenvalues, eigenvalues of"
+        "seed4 is the odd one out, by numbers of fixed points and cycles, eigenvalues of fixed points and cycles, "
     )
     assert not page.failed
     titles = [finding.title for finding in page.findings]
@@ -87,11 +88,15 @@ def test_copies_with_permuted_units_are_at_distance_0_and_none_stands_out(tmp_pa
         moved = {"weight_hh_l0": torch.tensor(P @ W @ P.T), "weight_ih_l0": torch.tensor(P @ U)}
         files.append(tmp_path / f"copy{number}.pt")
         torch.save({**weights, **moved}, files[-1])
-    results = noted(None, files, rng.standard_normal((12, 40, 1))).results
+    results = noted(None, files, rng.standard_normal((12, 40, 1)), automata=[tomita(4)] * 4).results
     assert results["fixed points and cycles of all"].distances.max() < 1e-6
     assert results["dynamical similarity of all"].distances.max() < 1e-6
-    assert comparison_account(results)[0].startswith(
-        "None of the networks stands out by numbers of fixed points and cycles"
+    account = comparison_account(results)
+    assert account[0].startswith(
+        "None of the networks stands out by numbers of fixed points and cycles, eigenvalues of"
+    )
+    assert account[0].endswith("or automata.") and any(
+        "Automata: 4 machines, 1 of them different" in one for one in account
     )
 
 

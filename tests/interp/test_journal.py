@@ -76,6 +76,23 @@ def test_a_kept_file_cannot_name_code_outside_the_analyses(tmp_path):
     assert search.calls == 2
 
 
+def test_a_result_with_other_fields_than_this_version_has_is_made_again(tmp_path):
+    first = Journal(tmp_path, fingerprint="a").note("points", find_fixed_points, rolled_tanh(2), [[0.5, 0.5]])
+    (path,) = tmp_path.glob("*.json")
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps({name: value for name, value in written.items() if name != "hits"}))
+    again = Journal(tmp_path, fingerprint="a").note("points", find_fixed_points, rolled_tanh(2), [[0.5, 0.5]])
+    assert np.array_equal(first.hits, again.hits)
+
+
+def test_what_ran_out_of_time_is_not_kept(tmp_path):
+    Journal(tmp_path, fingerprint="a", budget=1e-9).note(
+        "growth", lyapunov_spectrum, linear([[0.5]]), [[1.0]], steps=50
+    )
+    whole = Journal(tmp_path, fingerprint="a").note("growth", lyapunov_spectrum, linear([[0.5]]), [[1.0]], steps=50)
+    assert whole.outcome is Outcome.CONVERGED
+
+
 def test_a_budget_stops_long_loops_and_the_result_says_so():
     journal = Journal(budget=0.2)
     found = journal.note("exponents", lyapunov_spectrum, linear([[0.5]]), [[1.0]], steps=10**7)

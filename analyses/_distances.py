@@ -1,4 +1,4 @@
-"""The drawing of a matrix of distances between named things."""
+"""What matrices of distances between named things share: an identity, and a drawing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 40  # written along an axis; of more, every second, third, ...
 LONGEST = 20  # letters of a name, the last ones
+
+
+def longest_detour(distances: np.ndarray) -> float:
+    """The largest D(i, k) - D(i, j) - D(j, k), which the triangle inequality says is 0."""
+    excess = distances[:, None, :] - distances[:, :, None] - distances[None]
+    return float(np.nanmax(excess, initial=0.0)) if excess.size else 0.0
 
 
 def plot_matrix(distances: np.ndarray, names: Sequence[str], label: str, ax: Axes | None = None) -> Axes:
