@@ -56,6 +56,7 @@ class Setting:
         return complex(1 - self.decay, self.turn)
 
 
+SEEDS = 5  # at full scale
 GAINS, SMALL = (0.01, 0.3, 0.6, 0.9), (0.01, 0.3, 0.6)
 TURNS = tuple(Setting(gain, seed, turn=0.5) for gain in (0.3, 0.6) for seed in (0, 1))
 DECAYS = tuple(Setting(0.3, seed, decay) for decay in (0.2, 0.4) for seed in (0, 1))
@@ -139,12 +140,11 @@ def trained(
     return tuple(Training(*each) for each in zip(history, losses, strict=True))
 
 
-def prepare(*, seeds: int, updates: int, others: bool) -> Specimen:
-    """Networks of every gain and seed 0, 1, ...; with others, those of other kernels too."""
+def prepare(*, seeds: int, updates: int, others: int) -> Specimen:
+    """Networks of every gain for as many seeds, and of the other kernels for as many as ``others``."""
     kept = tuple(update for update in KEPT if update <= updates)
-    settings = tuple(Setting(gain, seed) for gain in GAINS for seed in range(seeds)) + (
-        TURNS + DECAYS if others else ()
-    )
+    settings = tuple(Setting(gain, seed) for gain in GAINS for seed in range(seeds))
+    settings += tuple(one for one in TURNS + DECAYS if one.seed < others)
     rich = tuple(Setting(GAINS[0], seed) for seed in range(seeds))
     networks = trained(settings, drawn, kept, "training")
     small = trained(rich, planar, kept, "training two units")
@@ -177,34 +177,36 @@ def _twin(seed: int) -> str:
     return f"two units, W = 0, seed {seed}"
 
 
+def _at(gains: Sequence[float]) -> tuple[Setting, ...]:
+    return tuple(Setting(gain, seed) for gain in gains for seed in range(SEEDS))
+
+
 def _of(results: Mapping[str, Result], setting: Setting) -> OutlierEigenvalues:
     found = results[str(setting)]
     assert isinstance(found, OutlierEigenvalues)
     return found
 
 
-def _seeds(results: Mapping[str, Result]) -> range:
+def _seeds(results: Mapping[str, Result]) -> list[int]:
     """Seeds that were trained to the end; a KeyError when none was."""
-    count = sum(_twin(seed) in results for seed in range(len(results)))
-    if not count:
+    found = [seed for seed in range(SEEDS) if _twin(seed) in results]
+    if not found:
         raise KeyError("too short to judge")
-    return range(count)
-
-
-def _over(
-    gains: Sequence[float], read: Callable[[OutlierEigenvalues, Setting], float], reduce: Callable[[Any], Any]
-) -> Callable[[Mapping[str, Result]], float]:
-    """A number of every network of these gains that learns to integrate, made one."""
-    return lambda results: _among([Setting(gain, seed) for gain in gains for seed in _seeds(results)], read, reduce)(
-        results
-    )
+    return found
 
 
 def _among(
     settings: Sequence[Setting], read: Callable[[OutlierEigenvalues, Setting], float], reduce: Callable[[Any], Any]
 ) -> Callable[[Mapping[str, Result]], float]:
-    """A number of each of these networks, made one."""
-    return lambda results: float(reduce([read(_of(results, one), one) for one in settings]))
+    """A number of each of these networks that was trained to the end, made one; a KeyError where none was."""
+
+    def measure(results: Mapping[str, Result]) -> float:
+        found = [read(_of(results, one), one) for one in settings if str(one) in results]
+        if not found:
+            raise KeyError("none trained to the end")
+        return float(reduce(found))
+
+    return measure
 
 
 def _miss(found: OutlierEigenvalues, setting: Setting) -> float:
@@ -228,7 +230,7 @@ def _falls(results: Mapping[str, Result]) -> float:
 
 def _lower(results: Mapping[str, Result]) -> float:
     """Mean share of rank one at the largest gain less that at the others."""
-    lazy, rich = (_over(gains, _alone, np.mean)(results) for gains in (GAINS[-1:], SMALL))
+    lazy, rich = (_among(_at(gains), _alone, np.mean)(results) for gains in (GAINS[-1:], SMALL))
     return lazy - rich
 
 
@@ -258,17 +260,17 @@ study = CaseStudy(
     prepare=prepare,
     examine=examine,
     claims=(
-        Claim("integrating eigenvalue: largest distance from 1 - c", 0, THEORY, 0.01, CLOSE, _over(GAINS, _miss, np.max)),
+        Claim("integrating eigenvalue: largest distance from 1 - c", 0, THEORY, 0.01, CLOSE, _among(_at(GAINS), _miss, np.max)),
         Claim("g up to 0.6: share of networks with exactly one outlier", 1, PAPER, 0, "each",
-              _over(SMALL, lambda found, _: len(found.left) == 1, np.mean)),
+              _among(_at(SMALL), lambda found, _: len(found.left) == 1, np.mean)),
         Claim("g = 0.9: most outliers", 0, "1 - c = 0.9 is not beyond the circular law's disk of radius 0.9", 0, "none",
-              _over(GAINS[-1:], lambda found, _: len(found.left), np.max)),
+              _among(_at(GAINS[-1:]), lambda found, _: len(found.left), np.max)),
         Claim("g up to 0.6: smallest share of the change that is of rank one", 1, PAPER, 0.05, "seen before: 0.98 and 0.99",
-              _over(SMALL, _alone, np.min)),
+              _among(_at(SMALL), _alone, np.min)),
         Claim("g up to 0.6: share of networks whose rank-one share beats a shuffled change", 1, PAPER, 0, "each, at p = 0.05",
-              _over(SMALL, lambda found, _: found.nulls[1].beaten, np.mean)),
+              _among(_at(SMALL), lambda found, _: found.nulls[1].beaten, np.mean)),
         Claim("g up to 0.6: largest shift of the bulk over a shuffled change's", 0, "the bulk does not move", 0.5,
-              "half of what the same change moves in random places", _over(SMALL, _moved, np.max)),
+              "half of what the same change moves in random places", _among(_at(SMALL), _moved, np.max)),
         Claim("g = 0.9: share of rank one less that at smaller gains", -0.29, "one network seen before: 0.69 against 0.98", 0.2,
               "one network; below a tenth would be no difference", _lower),
         Claim("share of seeds in which the change shrinks from gain to gain", 1, "rich to lazy", 0, "each", _falls),
@@ -284,8 +286,8 @@ study = CaseStudy(
         Claim("decays 0.2 and 0.4: largest distance from 1 - c", 0, THEORY, 0.01, CLOSE, _among(DECAYS, _miss, np.max)),
     ),
     scales={
-        "tiny": {"seeds": 1, "updates": 25, "others": False},
-        "quick": {"seeds": 1, "updates": UPDATES, "others": True},
-        "full": {"seeds": 5, "updates": UPDATES, "others": True},
+        "tiny": {"seeds": 1, "updates": 25, "others": 0},
+        "quick": {"seeds": 1, "updates": UPDATES, "others": 1},
+        "full": {"seeds": SEEDS, "updates": UPDATES, "others": 2},
     },
 )  # fmt: skip

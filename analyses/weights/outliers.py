@@ -92,7 +92,7 @@ class OutlierEigenvalues(Result):
         turn = np.linspace(0, 2 * np.pi, 200)
         ax.plot(self.edges[-1] * np.cos(turn), self.edges[-1] * np.sin(turn), "k:", linewidth=0.8, label="edge")
         ax.set(xlabel="real part", ylabel="imaginary part", aspect="equal")
-        ax.legend(frameon=False, fontsize="small")
+        ax.legend(frameon=False, fontsize="small", loc="upper right")
         return ax
 
 

@@ -52,7 +52,10 @@ def test_corner_of_a_broken_line_is_exact():
     assert (found.before[0], found.after[0]) == pytest.approx((1, -2), abs=1e-10)
     assert found.verdicts == ("abrupt",)
     bent = change_point(3 + at - 3 * np.maximum(at - 10, 0) + 0.2 * noise(1, 50), times=at, kind="slope")
-    assert bent.verdicts[0] != "none" and abs(bent.places[0] - 10) <= 1.5
+    assert bent.verdicts == ("abrupt",) and abs(bent.places[0] - 10) <= 0.5
+    curved = change_point(0.1 * at**2 + 0.2 * noise(1, 50), times=at, kind="slope")
+    assert curved.verdicts == ("gradual",)
+    assert change_point(at + noise(1, 50), times=at, kind="slope").verdicts == ("none",)
 
 
 def test_noise_has_no_change_and_a_smooth_fall_is_abrupt_where_a_line_is_not():
