@@ -38,7 +38,7 @@ PATH, GRADIENT = "path integral", "gradient"
 KINDS = (BUILT, WRONG_SIGN, FREE, LOOSE, PATH, GRADIENT)
 SIGMA, LOOP, FEEDBACK = 0.7, 2.0, 2.0  # norms of |W|, of W in loose modules, and of L, in the joint metric
 SIDE = 10.0  # of the box of an assembly
-EPSILON, HIDDEN, NODES, DT, REACH = 0.5, 16, 8, 0.05, 3.0  # of the contractive systems; the last is their box
+EPSILON, HIDDEN, NODES, DT, REACH = 0.5, 16, 8, 0.1, 3.0  # of the contractive systems; the last is their box
 STARTS = 64
 
 
@@ -155,7 +155,7 @@ def _account(
     proof = journal.note(f"{title}: contraction", certify_contraction, built.dynamics, box, metric=built.metric)
     points = journal.note(f"{title}: fixed points", find_fixed_points, built.dynamics, starts)
     spectrum = journal.note(
-        f"{title}: largest exponent", lyapunov_spectrum, built.dynamics, starts[:8], steps=steps, directions=1,
+        f"{title}: largest exponent", lyapunov_spectrum, built.dynamics, starts[:4], steps=steps, directions=1,
         burn_in=steps,
     )  # fmt: skip
     return proof, points, spectrum
@@ -241,7 +241,7 @@ study = CaseStudy(
     ),
     scales={
         "tiny": {"kinds": (BUILT, WRONG_SIGN), "modules": 2, "units": 4, "dim": 2, "seeds": 1, "steps": 50},
-        "quick": {"kinds": KINDS, "modules": 4, "units": 8, "dim": 2, "seeds": 5, "steps": 1000},
-        "full": {"kinds": KINDS, "modules": 8, "units": 16, "dim": 3, "seeds": 10, "steps": 2000},
+        "quick": {"kinds": KINDS, "modules": 4, "units": 8, "dim": 2, "seeds": 5, "steps": 300},
+        "full": {"kinds": KINDS, "modules": 8, "units": 16, "dim": 3, "seeds": 10, "steps": 1000},
     },
 )  # fmt: skip
