@@ -6,10 +6,13 @@ one condition broken: feedback of the other sign, feedback without a rule, modul
 
 Neural contractive systems (Beik-Mohammadi et al., ICLR 2024) are built to have the slope -(A(x)' A(x) + e I), A a network:
 the velocity is that matrix integrated along the straight path from the origin. Then x'f(x) <= -e |x|^2, so there is one
-attractor, and every exponent is below -e. But a matrix field is the slope of its integral only where it is the slope of
-something: here the velocity's own slope differs from it off the origin, and contraction does not follow. The control, of the
-same form with A(x)' A(x) = W' diag(1 - tanh^2(W x)) W, is the slope of a gradient, and contracts. Each is asked, with weights
-drawn at random, whether it contracts a box, where it rests and how neighbours part.
+attractor, and every exponent is -e or less. But a matrix field is the slope of its integral along paths only where it is the
+slope of something. In more than one dimension it is not in general: off the origin the velocity's own slope is another, and
+there are states, proved, where neighbours part. The control, of the same form with A' A = W' diag(1 - tanh^2(W x)) W, is the
+slope of a gradient, and contracts.
+
+Each is asked, with weights drawn at random and not trained, whether it contracts a box, where it rests and how neighbours part.
+A proof that fails is no loss of stability: feedback without a rule and loose modules of these sizes still come to one rest.
 """
 
 from __future__ import annotations
