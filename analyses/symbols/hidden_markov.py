@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -189,7 +190,8 @@ def hidden_markov(
     Raises
     ------
     InputError
-        For no number of states or one below 1, ``starts`` or ``iterations`` below 1, or symbols that are no whole numbers.
+        For no number of states or one below 1, ``starts`` or ``iterations`` below 1, symbols that are no whole numbers, or when
+        hmmlearn is not installed (``pip install interp-dynamics[hmm]``).
     """
     counts = np.array(sorted(set(states)), dtype=np.int64)
     if not len(counts) or counts[0] < 1 or min(starts, iterations) < 1:
@@ -197,6 +199,8 @@ def hidden_markov(
     values = trajectory.points()
     if emissions == "categorical" and (values.shape[1] != 1 or (values != np.abs(np.rint(values))).any()):
         raise InputError("categorical emissions are one coordinate of whole numbers from 0: code the symbols so first")
+    if find_spec("hmmlearn") is None:
+        raise InputError("hidden_markov needs hmmlearn, which is not installed: pip install 'interp-dynamics[hmm]'")
     generator = generator or np.random.default_rng(0)
     assert trajectory.lengths is not None
     kind: Kind = Vectors.of(values) if emissions == "gaussian" else Symbols.of(values)
@@ -208,7 +212,7 @@ def hidden_markov(
     trials += [_Trial(np.full(len(halves.pieces), np.nan), np.nan, Fit.none(kind.width, Outcome.OUT_OF_TIME))] * (
         len(counts) - len(trials)
     )
-    scores = np.array([halves.mean(trial.scored) for trial in trials])
+    scores = np.array([halves.mean(trial.scored) if trial.fit.model is not None else np.nan for trial in trials])
     bic = np.array([
         kind.parameters(int(count)) * np.log(max(1, halves.steps)) - 2 * trial.fit.log_likelihood
         for count, trial in zip(counts, trials, strict=True)
@@ -220,7 +224,7 @@ def hidden_markov(
 
     nulls: tuple[Null, ...] = ()
     control = control_error = np.nan
-    fit, trial = Fit.none(kind.width, Outcome.TOO_SHORT), trials[0]
+    fit = Fit.none(kind.width, Outcome.TOO_SHORT)
     if chosen is not None:
         trial = trials[chosen]
         fit = trial.fit
@@ -229,7 +233,7 @@ def hidden_markov(
         nulls = _nulls(kind, runs, halves, int(counts[chosen]), trial, scores[chosen], limits, draws, generator, watch)
     order, labels = fit.order, np.full(trajectory.states.shape[:2], -1, dtype=np.int64)
     entropy = 0.0
-    for row, run in enumerate(runs if fit.model is not None and len(fit.means) else ()):
+    for row, run in enumerate(runs if fit.model is not None else ()):
         given = fit.model.predict_proba(run)[:, order]
         labels[row, : len(run)] = given.argmax(axis=1)
         entropy -= float((given * np.log(np.where(given > 0, given, 1.0))).sum()) / halves.steps
