@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,10 +46,12 @@ from interp.claims import Claim
 from interp.journal import Journal
 
 RECIPE = Recipe()
-TRAINED, UNTRAINED, SHUFFLED = "trained", "untrained", "weights in random places"
+CYCLE_RECIPE = Recipe(clip=0.3, updates=4000)
+TRAINED, UNTRAINED, SHUFFLED, CYCLE = "trained", "untrained", "weights in random places", "cycle"
 BURN_IN = 100  # steps from the zero state, against exponents of some 0.1 a step
+BOUNDED = 300  # steps of the shuffled network, which grows without bound
 GROUP = 3  # units of a group: the paper's triplets
-BOTH = "both groups"
+ALL = "all groups"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,23 +61,30 @@ class Specimen:
     process: HiddenProcess
     modules: Mapping[str, Reader]
     driven: Mapping[str, Trajectory]
-    symbols: Mapping[str, np.ndarray]  # (runs, steps), drawn from each network's logits; of the process, its own
+    symbols: Mapping[str, np.ndarray]  # (runs, steps), drawn from each network's logits; of a process, its own
     settings: Mapping[str, int]
     note: str  # what titles end with where claims are not judged
 
 
 def prepare(*, runs: int, steps: int, note: str = "", **settings: int) -> Specimen:
-    """The shipped network, the same before training, and its weights permuted, all from rest under one draw of noise."""
+    """The shipped networks, the chain's before training and with its weights permuted, from rest under one draw of noise."""
     generator = torch.Generator().manual_seed(99)
     process, trained = linear_chain(2), shipped_emulator("emulator_chain", RECIPE)
-    modules = {TRAINED: trained, UNTRAINED: emulator(RECIPE), SHUFFLED: _shuffled(trained)}
+    modules = {
+        TRAINED: trained,
+        UNTRAINED: emulator(RECIPE),
+        SHUFFLED: _shuffled(trained),
+        CYCLE: shipped_emulator("emulator_cycle", CYCLE_RECIPE),
+    }
     noise = torch.randn(runs, BURN_IN + steps, RECIPE.inputs, generator=generator, dtype=torch.float64)
-    driven = {name: _driven(module, noise) for name, module in modules.items()}
+    kept = {name: BURN_IN + (min(steps, BOUNDED) if name == SHUFFLED else steps) for name in modules}
+    driven = {name: _driven(module, noise[:, : kept[name]]) for name, module in modules.items()}
     symbols = {}
     for name, module in modules.items():
         logits = module.readout(torch.tensor(driven[name].states, dtype=torch.float32))
         symbols[name] = spoken(logits.detach(), generator).argmax(-1).numpy()
     symbols["process"] = process.sample(runs=runs, steps=steps + 1, generator=generator).numpy()
+    symbols["process of the cycle"] = cycle().sample(runs=runs, steps=steps + 1, generator=generator).numpy()
     return Specimen(process, modules, driven, symbols, settings, note)
 
 
@@ -97,14 +107,15 @@ def _shuffled(module: Reader) -> Reader:
 
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
-    """What the three networks say, and how; the whole account for the trained one."""
+    """What the networks say, and how; where those that were trained rest, and how they answer to noise."""
     options, note = specimen.settings, specimen.note
     for name, symbols in specimen.symbols.items():
         journal.note(f"{name}: symbols{note}", regions, symbols)
         some = Trajectory(symbols[: options["chains"], : options["links"], None].astype(np.float64), clock="token")
         journal.note(
             f"{name}: hidden states of the symbols{note}", hidden_markov, some,
-            states=(1, 2, 3), emissions="categorical", starts=3, draws=options["surrogates"] if name == TRAINED else 0,
+            states=range(1, 6), emissions="categorical", starts=3,
+            draws=options["surrogates"] if name == TRAINED else 0,
         )  # fmt: skip
 
     for name, module in specimen.modules.items():
@@ -121,23 +132,26 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         )
         groups = found.groups(GROUP)
         if len(groups) > 1:
-            groups[BOTH] = tuple(dict.fromkeys(unit for group in groups.values() for unit in group))
+            groups[ALL] = tuple(dict.fromkeys(unit for group in groups.values() for unit in group))
         journal.note(
             f"{name}: units silenced{note}", unit_ablation, dynamics, _head(driven, options["ablated"]),
             units=groups, draws=options["draws"],
         )  # fmt: skip
 
+    for name in (TRAINED, CYCLE):
+        dynamics, driven = _map(specimen.modules[name]), specimen.driven[name]
+        held, points = dynamics.hold(np.zeros(RECIPE.inputs)), driven.points()[:: options["every"]]
+        journal.note(f"{name}: fixed points without input{note}", find_fixed_points, held, points)
+        journal.note(f"{name}: where noise-free runs end{note}", basins, held, points, burn_in=3000, steps=256)
+        assert driven.drives is not None
+        journal.note(
+            f"{name}: exponents under noise{note}", lyapunov_spectrum, dynamics, driven.states[:8, 0],
+            steps=options["pushed"], directions=1, drives=driven.drives[:8],
+        )  # fmt: skip
+
     dynamics, driven = _map(specimen.modules[TRAINED]), specimen.driven[TRAINED]
-    held, points = dynamics.hold(np.zeros(RECIPE.inputs)), driven.points()
-    journal.note(f"trained: fixed points without input{note}", find_fixed_points, held, points[:: options["every"]])
-    journal.note(
-        f"trained: where noise-free runs end{note}", basins, held, points[:: options["every"]], burn_in=3000, steps=256
-    )
     assert driven.drives is not None
-    journal.note(
-        f"trained: exponents under noise{note}", lyapunov_spectrum, dynamics, driven.states[:8, 0],
-        steps=options["pushed"], directions=1, drives=driven.drives[:8],
-    )  # fmt: skip
+    points = driven.points()
     louder = rollout(dynamics, 2 * driven.states[:, 0], drives=2 * driven.drives)
     journal.note(f"trained: turns under noise twice as large{note}", winding, louder, draws=0)
     axes = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)[2][:3]
@@ -208,10 +222,16 @@ def _ratio(results: Mapping[str, Result]) -> float:
 
 
 def _median(cut: UnitAblation, kind: int) -> float:
-    return float(cut.random_cuts[cut.names.index(BOTH), kind]) if BOTH in cut.names else float("nan")
+    return float(cut.random_cuts[cut.names.index(ALL), kind]) if ALL in cut.names else float("nan")
 
 
-CHAIN = linear_chain(2)
+def _beside(what: str, read: Callable[[Any], float]) -> Callable[[Mapping[str, Result]], float]:
+    """Of the cycle's network, less that of its process."""
+    own, other = (number_of(f"{name}: {what}", read) for name in (CYCLE, "process of the cycle"))
+    return lambda results: own(results) - other(results)
+
+
+CHAIN, RING = linear_chain(2), cycle()
 SHARES = CHAIN.stationary @ CHAIN.transitions.sum(axis=2).T
 PROCESS = "the process, in closed form"
 EARLY = "two such networks of the paper's authors, in an early version, were analysed before this study"
@@ -251,7 +271,7 @@ study = CaseStudy(
         Claim("outputs with units that drive their changes", 2, TARGET, 0, EXACT,
               number_of("trained: units that drive changes", lambda found: found.driving.any(axis=1).sum())),
         Claim("share of the changes gone without the units found", 1, TARGET, 0.2, "four fifths at least",
-              number_of("trained: units silenced", lambda cut: cut.cuts[cut.names.index(BOTH)] if BOTH in cut.names else 0.0)),
+              number_of("trained: units silenced", lambda cut: cut.cuts[cut.names.index(ALL)] if ALL in cut.names else 0.0)),
         Claim("the same without as many random units, median", 0, TARGET, 0.2, "a fifth at most",
               number_of("trained: units silenced", lambda cut: _median(cut, 0))),
         Claim("the same without units of like activity, median", 0, TARGET, 0.2, "a fifth at most",
@@ -264,13 +284,23 @@ study = CaseStudy(
               number_of("untrained: residence times", lambda found: found.shares[2])),
         Claim("weights in random places: hidden states that the symbols need", 1, "the places matter", 0, EXACT,
               number_of(f"{SHUFFLED}: hidden states of the symbols", lambda found: found.states)),
+        Claim("cycle: share of the middle symbol", 0.5, PROCESS, 0.05, "as of the chain",
+              number_of("cycle: symbols", _share(1))),
+        Claim("cycle: changes of the symbol a step", _changing(RING), PROCESS, 0.1 * _changing(RING), "a tenth of it",
+              number_of("cycle: symbols", _changes)),
+        Claim("cycle: hidden states that the symbols need, less those of the process's", 0, PROCESS, 0, EXACT,
+              _beside("hidden states of the symbols", lambda found: found.states)),
+        Claim("cycle: fixed points without input", 1, TARGET, 0, EXACT,
+              number_of("cycle: fixed points without input", lambda found: len(found.points))),
+        Claim("cycle: sign of the largest exponent under noise", -1, TARGET, 0, "at three standard errors",
+              number_of("cycle: exponents under noise", _sign)),
     ),
     scales={
         "tiny": {"note": " (short)", "runs": 8, "steps": 100, "pushed": 50, "chains": 8, "links": 25, "most": 2,
                  "surrogates": 1, "draws": 5, "states": 80, "ablated": 60, "every": 50, "batches": 1},
         "quick": {"runs": 32, "steps": 1000, "pushed": 1000, "chains": 16, "links": 300, "most": 6,
-                  "surrogates": 19, "draws": 99, "states": 600, "ablated": 300, "every": 50, "batches": 8},
+                  "surrogates": 19, "draws": 99, "states": 2000, "ablated": 300, "every": 50, "batches": 8},
         "full": {"runs": 64, "steps": 3000, "pushed": 3000, "chains": 32, "links": 600, "most": 6,
-                 "surrogates": 19, "draws": 199, "states": 2000, "ablated": 600, "every": 50, "batches": 32},
+                 "surrogates": 19, "draws": 199, "states": 4000, "ablated": 600, "every": 50, "batches": 32},
     },
 )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -229,13 +228,12 @@ def fitted(kind: Kind, pieces: list[np.ndarray], count: int, limits: Limits, gen
         return Fit.none(kind.width, Outcome.TOO_SHORT)
     data, lengths = np.concatenate(pieces), [len(piece) for piece in pieces]
     ended = []
-    for _ in range(limits.starts):
+    for _ in range(limits.starts if count > 1 else 1):  # one state has one optimum
         model = kind.start(pieces, count, limits, generator)
         stay = generator.random()  # chains that linger and chains that do not, since EM seldom turns one into the other
         model.transmat_ = stay * np.eye(count) + (1 - stay) * generator.dirichlet(np.ones(count), count)
         model.n_iter, model.tol = limits.iterations, limits.tolerance * steps
         model.monitor_ = type(model.monitor_)(model.tol, model.n_iter, False)
-        model.monitor_.history = deque()
         with _silent():
             try:
                 model.fit(data, lengths)
@@ -261,8 +259,8 @@ def fitted(kind: Kind, pieces: list[np.ndarray], count: int, limits: Limits, gen
         means=means,
         covariances=covariances,
         order=order,
-        reached=sum(total - one[0] <= SAME * steps for one in ended),
-        outcome=Outcome.CONVERGED if len(gains) and gains[-1] < model.tol else Outcome.OUT_OF_STEPS,
+        reached=sum(total - one[0] <= SAME * steps for one in ended) if count > 1 else limits.starts,
+        outcome=Outcome.CONVERGED if len(gains) and abs(gains[-1]) < model.tol else Outcome.OUT_OF_STEPS,
         fall=float(max(0.0, -gains.min(initial=0.0))) / steps,
     )
 

@@ -3,9 +3,10 @@
 Method: hmmlearn's EM (Gaussian emissions of full covariance in whitened coordinates, or categorical ones) from several random
 starts for each number of states. The number is the least whose held-out log-likelihood per step lies within one standard error
 (over pieces of the recording, paired) of the best; the pieces are scored in two halves, each by the fit to the other. Any path
-can be cut into "states", so two controls stand beside it: a process without hidden states under the same scoring (a
-first-order Gaussian autoregression; for symbols a first-order Markov chain), and the same fits to surrogates that keep the
-recording's spectra and cross-spectra (phases randomised; for symbols, draws of the first-order chain).
+can be cut into "states", often the more the better, so the number must not be the largest that was tried, and two controls
+stand beside it: a process without hidden states under the same scoring (a first-order Gaussian autoregression; for symbols a
+first-order Markov chain), and the same fits to surrogates that keep the recording's spectra and cross-spectra (phases
+randomised; for symbols, draws of the first-order chain).
 
 Takes a Trajectory; costs (3 numbers of states + 2 draws) x starts EM fits, each iterations x steps x (states^2 + states dim^2).
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -110,12 +112,18 @@ class HiddenMarkov(Result):
         return float(self.scores[self.counts == self.states][0] - self.control) if self.states else np.nan
 
     @property
+    def resolved(self) -> bool:
+        """Whether a larger number than the selected one was tried: a path that can be cut ever more finely has no number."""
+        return bool(0 < self.states < self.counts.max())
+
+    @property
     def discrete(self) -> bool:
-        """Whether hidden states are more than a way to cut a path: there are two or more, they lead the control by three
-        standard errors, and at most 5 % of the surrogates (counted as p = (1 + k) / (1 + n)) gain as much by them."""
+        """Whether hidden states are more than a way to cut a path: there are two or more, of a resolved number, they lead the
+        control by three standard errors, and at most 5 % of the surrogates (p = (1 + k) / (1 + n)) gain as much by them."""
         gains = [null for null in self.nulls if null.statistic == "gain"]
         beaten = all(20 * (1 + _as_large(null)) <= 1 + len(null.draws) for null in gains)
-        return self.states > 1 and self.lead > 3 * self.control_error and bool(gains) and beaten
+        leads = self.lead > 3 * self.control_error
+        return self.states > 1 and self.resolved and leads and bool(gains) and beaten
 
     def summary(self) -> str:
         """How many fits served, the number of states, how it compares with the controls, and the verdict."""
@@ -124,7 +132,8 @@ class HiddenMarkov(Result):
         if not self.states:
             return text
         chosen = int(np.flatnonzero(self.counts == self.states)[0])
-        text += f"; held-out steps are predicted best, within one standard error, by {counted(self.states, 'state')} "
+        text += f"; held-out steps are predicted best, within one standard error, by {counted(self.states, 'state')}"
+        text += " " if self.resolved else ", the largest number tried, so that more may do better "
         text += f"({self.scores[chosen]:.4g} nats a step; {self.reached[chosen]} of {self.starts} starts got there; "
         text += f"least BIC at {self.counts[np.nanargmin(self.bic)]}), left after {_range(self.dwell)} steps, "
         text += f"known to {self.entropy:.2g} nats"
@@ -189,7 +198,8 @@ def hidden_markov(
     Raises
     ------
     InputError
-        For no number of states or one below 1, ``starts`` or ``iterations`` below 1, or symbols that are no whole numbers.
+        For no number of states or one below 1, ``starts`` or ``iterations`` below 1, symbols that are no whole numbers, or when
+        hmmlearn is not installed (``pip install interp-dynamics[hmm]``).
     """
     counts = np.array(sorted(set(states)), dtype=np.int64)
     if not len(counts) or counts[0] < 1 or min(starts, iterations) < 1:
@@ -197,6 +207,8 @@ def hidden_markov(
     values = trajectory.points()
     if emissions == "categorical" and (values.shape[1] != 1 or (values != np.abs(np.rint(values))).any()):
         raise InputError("categorical emissions are one coordinate of whole numbers from 0: code the symbols so first")
+    if find_spec("hmmlearn") is None:
+        raise InputError("hidden_markov needs hmmlearn, which is not installed: pip install 'interp-dynamics[hmm]'")
     generator = generator or np.random.default_rng(0)
     assert trajectory.lengths is not None
     kind: Kind = Vectors.of(values) if emissions == "gaussian" else Symbols.of(values)
@@ -208,7 +220,7 @@ def hidden_markov(
     trials += [_Trial(np.full(len(halves.pieces), np.nan), np.nan, Fit.none(kind.width, Outcome.OUT_OF_TIME))] * (
         len(counts) - len(trials)
     )
-    scores = np.array([halves.mean(trial.scored) for trial in trials])
+    scores = np.array([halves.mean(trial.scored) if trial.fit.model is not None else np.nan for trial in trials])
     bic = np.array([
         kind.parameters(int(count)) * np.log(max(1, halves.steps)) - 2 * trial.fit.log_likelihood
         for count, trial in zip(counts, trials, strict=True)
@@ -220,7 +232,7 @@ def hidden_markov(
 
     nulls: tuple[Null, ...] = ()
     control = control_error = np.nan
-    fit, trial = Fit.none(kind.width, Outcome.TOO_SHORT), trials[0]
+    fit = Fit.none(kind.width, Outcome.TOO_SHORT)
     if chosen is not None:
         trial = trials[chosen]
         fit = trial.fit
@@ -229,7 +241,7 @@ def hidden_markov(
         nulls = _nulls(kind, runs, halves, int(counts[chosen]), trial, scores[chosen], limits, draws, generator, watch)
     order, labels = fit.order, np.full(trajectory.states.shape[:2], -1, dtype=np.int64)
     entropy = 0.0
-    for row, run in enumerate(runs if fit.model is not None and len(fit.means) else ()):
+    for row, run in enumerate(runs if fit.model is not None else ()):
         given = fit.model.predict_proba(run)[:, order]
         labels[row, : len(run)] = given.argmax(axis=1)
         entropy -= float((given * np.log(np.where(given > 0, given, 1.0))).sum()) / halves.steps

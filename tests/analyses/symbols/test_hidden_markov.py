@@ -93,8 +93,19 @@ def test_a_smooth_ramp_is_no_hidden_markov_chain():
     ramp = np.linspace(0, 1, 150)[None, :, None] + 0.01 * np.random.default_rng(0).standard_normal((8, 150, 1))
     result = hidden_markov(Trajectory(ramp), states=range(1, 5), starts=2, iterations=20, draws=3)
     assert result.states >= 3 and result.scores[3] > result.scores[0] + 0.5
-    assert result.lead < -0.5 and not result.discrete
+    assert result.lead < -0.5 and not result.discrete and not (result.states == 4 and result.resolved)
     assert "not shown to be a hidden Markov chain" in result.summary()
+
+
+def test_a_curve_that_no_autoregression_follows_has_no_number_of_states():
+    """The phase of a slow tent, squared: states cut it more finely and lead the linear control, but their number has no end."""
+    phase = np.abs((np.arange(400)[None] / 50 + np.random.default_rng(3).random((8, 1))) % 2 - 1)
+    curve = np.stack([phase**2, np.sin(6 * phase)], axis=2) + 0.02 * np.random.default_rng(4).standard_normal(
+        (8, 400, 2)
+    )
+    result = hidden_markov(Trajectory(curve), states=[1, 3], starts=2, iterations=20, draws=2)
+    assert result.states == 3 and not result.resolved and not result.discrete
+    assert "the largest number tried" in result.summary()
 
 
 def test_a_linear_gaussian_process_does_not_beat_its_surrogates():
@@ -112,7 +123,7 @@ def test_symbols_tell_their_hidden_states():
     hidden = chain(16, 200, np.array([[0.95, 0.05], [0.05, 0.95]]), seed=2)
     heard = np.where(np.random.default_rng(5).random(hidden.shape) < 0.3, 1, 2 * hidden)
     result = hidden_markov(
-        Trajectory(heard[..., None].astype(float)), states=[1, 2], emissions="categorical", starts=3, iterations=30
+        Trajectory(heard[..., None].astype(float)), states=[1, 2, 3], emissions="categorical", starts=3, iterations=30
     )
     assert result.states == 2 and result.discrete
     # four standard errors of 3200 steps, half of them in each state
