@@ -49,7 +49,8 @@ class Autoencoder(nn.Module):
 
         def dense(*widths: int) -> nn.Sequential:
             pairs = itertools.pairwise(widths)
-            return nn.Sequential(*(part for pair in pairs for part in (nn.Linear(*pair), nn.ReLU())))[:-1]
+            parts = [part for pair in pairs for part in (nn.Linear(*pair), nn.ReLU())]
+            return nn.Sequential(*parts[:-1])
 
         self.encoder, self.decoder = dense(PIXELS, HIDDEN, HIDDEN, units), dense(units, HIDDEN, HIDDEN, PIXELS)
 

@@ -30,6 +30,18 @@ from analyses.trajectories.stream_geometry import StreamGeometry
 
 R = TypeVar("R", bound=Result)
 RATE = 0.05  # of false ones among the discoveries of a page
+SAID: tuple[tuple[type[Result], str], ...] = (  # results whose summary is their sentence, in the order of the page
+    (ExactFixedPoints, "By its linear regions"),
+    (ExactCycles, "By words of regions"),
+    (RegionTable, "Regions"),
+    (LearnedAutomaton, "Automaton"),
+    (MachineVerdict, "Verdict"),
+    (StateMerging, "States after words"),
+    (Basins, "Basins"),
+    (MinimalKicks, "Smallest kicks"),
+    (SlowPoints, "Slow points"),
+    (UnitEffects, "Units silenced, measured by what is said"),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,31 +108,10 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
         sentences.append(cycle_sentence(cycles, proofs))
     if table is not None and len(table.targets) > 1:
         sentences.append(mechanism_sentence(table))
-    exact = _first(results, ExactFixedPoints)
-    if exact is not None:
-        sentences.append(f"By its linear regions: {exact.summary()}.")
-    words, regions = _first(results, ExactCycles), _first(results, RegionTable)
-    if words is not None:
-        sentences.append(f"By words of regions: {words.summary()}.")
-    if regions is not None:
-        sentences.append(f"Regions: {regions.summary()}.")
-    for kind, head in (
-        (LearnedAutomaton, "Automaton"),
-        (MachineVerdict, "Verdict"),
-        (StateMerging, "States after words"),
-    ):
-        found = _first(results, kind)
-        if found is not None:
-            sentences.append(f"{head}: {found.summary()}.")
-    for kind, head in ((Basins, "Basins"), (MinimalKicks, "Smallest kicks"), (SlowPoints, "Slow points")):
-        found = _first(results, kind)
-        if found is not None:
-            sentences.append(f"{head}: {found.summary()}.")
-    swaps, silenced = _first(results, SwapTest), _first(results, UnitEffects)
+    sentences += [f"{head}: {found.summary()}." for kind, head in SAID if (found := _first(results, kind)) is not None]
+    swaps = _first(results, SwapTest)
     if swaps is not None:
         sentences.append(exchange_sentence(swaps))
-    if silenced is not None:
-        sentences.append(f"Units silenced, measured by what is said: {silenced.summary()}.")
     if spectrum is not None:
         sentences.append(exponent_sentence(spectrum))
     if portrait is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 
@@ -96,7 +97,7 @@ def _merged_words(reader: SymbolReader, words: np.ndarray) -> list[tuple[int, ..
     return [tuple(word) for word in (*every.tolist(), *words[:MOST_WORDS].tolist())]
 
 
-def _arrays(machine: Automaton) -> dict[str, object]:
+def _arrays(machine: Automaton) -> dict[str, Any]:
     return {
         "transitions": machine.transitions,
         "labels": machine.labels,
