@@ -50,6 +50,12 @@ def report(
     inputs: Annotated[
         Path | None, typer.Option(help="Inputs as .npy: (runs, steps, inputs) or (steps, inputs).")
     ] = None,
+    symbols: Annotated[
+        bool | None,
+        typer.Option(
+            "--symbols/--no-symbols", help="Inputs are one-hot symbols: find the automaton. Noticed when left out."
+        ),
+    ] = None,
     text: Annotated[Path | None, typer.Option(help="Texts for a transformer, one a line.")] = None,
     twins: Annotated[int, typer.Option(help="Random-weight twins of a transformer, the null of its numbers.")] = 39,
     revisions: Annotated[
@@ -96,6 +102,7 @@ def report(
         analysed(
             source,
             inputs=None if inputs is None else _array(inputs),
+            symbolic=symbols,
             text=text,
             twins=twins,
             model=model,

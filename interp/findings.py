@@ -18,9 +18,12 @@ from analyses.maps.lyapunov import LyapunovSpectrum
 from analyses.maps.slow_points import SlowPoints
 from analyses.maps.transitions import Transitions
 from analyses.result import Null, Outcome, Result, counted
+from analyses.symbols.active_learning import LearnedAutomaton
 from analyses.symbols.exact_cycles import ExactCycles
 from analyses.symbols.exact_fixed_points import ExactFixedPoints
+from analyses.symbols.machine_verdict import MachineVerdict
 from analyses.symbols.region_table import RegionTable
+from analyses.symbols.state_merging import StateMerging
 from analyses.trajectories.stream_geometry import StreamGeometry
 
 R = TypeVar("R", bound=Result)
@@ -99,6 +102,14 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
         sentences.append(f"By words of regions: {words.summary()}.")
     if regions is not None:
         sentences.append(f"Regions: {regions.summary()}.")
+    for kind, head in (
+        (LearnedAutomaton, "Automaton"),
+        (MachineVerdict, "Verdict"),
+        (StateMerging, "States after words"),
+    ):
+        found = _first(results, kind)
+        if found is not None:
+            sentences.append(f"{head}: {found.summary()}.")
     for kind, head in ((Basins, "Basins"), (MinimalKicks, "Smallest kicks"), (SlowPoints, "Slow points")):
         found = _first(results, kind)
         if found is not None:

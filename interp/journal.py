@@ -18,6 +18,7 @@ from analyses.result import Result
 from hooks.dynamics import Dynamics
 from hooks.errors import InputError
 from hooks.families import PiecewiseLinear
+from hooks.symbol_reader import SymbolReader
 from hooks.trajectory import Trajectory
 from interp.progress import meter, within_budget
 
@@ -91,13 +92,20 @@ class Journal:
             raise InputError(f"there is a finding {title!r} already; titles are different")
         call = recorded(function, args, options)
         given = [
-            value.dynamics() if isinstance(value, PiecewiseLinear) else value for value in (*args, *options.values())
+            value.dynamics()
+            if isinstance(value, PiecewiseLinear)
+            else value.dynamics
+            if isinstance(value, SymbolReader) and value.dynamics is not None
+            else value
+            for value in (*args, *options.values())
         ]
         self._maps |= {
             value.fingerprint: value.weights for value in given if isinstance(value, Dynamics) and value.weights
         }
         path = None if self.folder is None else self.folder / f"{hashlib.sha256(title.encode()).hexdigest()[:16]}.json"
-        nameless = not self._fingerprint and any(isinstance(v, Dynamics) and not v.fingerprint for v in given)
+        nameless = not self._fingerprint and any(
+            isinstance(v, Dynamics | SymbolReader) and not v.fingerprint for v in given
+        )
         kept = None if path is None or nameless else _kept(path, call)
         if kept is not None:
             result, seconds = kept
@@ -128,6 +136,9 @@ def _spelled(value: Any) -> str:
             return f"<{value.name} {value.fingerprint}>".replace(" >", ">")
         case PiecewiseLinear():
             return _spelled(value.dynamics())
+        case SymbolReader():
+            driven = "" if value.drives is None else f" by {_spelled(value.drives)}"
+            return f"<reader of {value.name} {value.fingerprint}{driven}>"
         case Trajectory():
             return f"<trajectory {_spelled(value.states)}>"
         case torch.Tensor():

@@ -37,6 +37,7 @@ from interp.journal import Journal
 from interp.network import load
 from interp.page import Report, writable
 from interp.residual_plan import TWINS, stack_report
+from interp.symbol_plan import reader_for, reader_note, symbols
 
 WIDEST_PROOF = 512  # units; of wider maps nothing is proved, nor are Jacobians formed
 MOST_RECTIFIED = 20  # units, of networks whose 2^P linear regions are all decided: a second or so
@@ -263,6 +264,7 @@ def report(
     source: Any,
     *,
     inputs: Any = None,
+    symbolic: bool | None = None,
     text: Path | str | None = None,
     twins: int = TWINS,
     model: str | None = None,
@@ -285,6 +287,9 @@ def report(
         leak and trust.
     inputs : (runs, steps, inputs) or (steps, inputs) float
         Data that drive the network. Without them zero is held, and the page says so.
+    symbolic
+        Whether inputs are symbols, one-hot, and the automaton that the network is belongs to the account. Left out, they are
+        where every row is one-hot and the network has a readout.
     text, twins
         Of a transformer: a file with one text a line, and how many networks of random weights stand beside it; see
         ``interp.residual_plan.stack_report``.
@@ -308,7 +313,14 @@ def report(
     if not 0 <= seed < 2**63:
         raise InputError(f"the seed lies in 0 to 2^63 - 1, but {seed} came")
     if text is not None:
-        refused = {"inputs": inputs, "model": model, "relu": relu, "nonlinearity": nonlinearity, "leak": leak}
+        refused = {
+            "inputs": inputs,
+            "symbolic": symbolic,
+            "model": model,
+            "relu": relu,
+            "nonlinearity": nonlinearity,
+            "leak": leak,
+        }
         refused["device"] = None if device == "cpu" else device  # a transformer runs where its weights are
         if given := [name for name, value in refused.items() if value is not None]:
             raise InputError(
@@ -323,6 +335,7 @@ def report(
         )
     dynamics = network.dynamics(device=device)
     driving = None if inputs is None else driving_inputs(dynamics, inputs)
+    read = reader_for(dynamics, driving, network.initial_state, wanted=symbolic)
     trajectory, notes = visited(dynamics, network.initial_state, driving, seed)
     name = Path(network.source).stem if network.source else dynamics.name
     folder = folder or writable(Path("interp-report") / (name or "network"))
@@ -340,6 +353,9 @@ def report(
     exact = network.piecewise_linear
     if exact is not None and exact.relu <= MOST_RECTIFIED:
         notes = (*notes, _regions(journal, exact, dynamics, trajectory))
+    if read is not None:
+        symbols(journal, *read, seed=seed)
+        notes = (*notes, reader_note(read[0]))
 
     provenance = {
         "source": network.source,
