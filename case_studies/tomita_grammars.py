@@ -32,7 +32,7 @@ from analyses.symbols.interchange import interchange
 from analyses.symbols.machine_comparison import MachineComparison, compare_machines
 from analyses.symbols.replacement import replacement
 from case_studies._grammars import TOMITA, near_words, tomita
-from case_studies._study import CaseStudy
+from case_studies._study import CaseStudy, number_of
 from hooks.families.recurrent import Layer, stacked
 from hooks.symbol_reader import SymbolReader, symbol_reader
 from hooks.trajectory import Trajectory
@@ -228,7 +228,7 @@ study = CaseStudy(
     claims=(
         *(
             Claim(f"Tomita {number}: states of the learned machine", size, TRUTH, 0, "a count",
-                  lambda results, number=number: float(results[f"roads, Tomita {number}"].sizes[3]))
+                  number_of(f"roads, Tomita {number}", lambda met: met.sizes[3]))
             for number, size in SIZES.items()
         ),
         Claim("machines by learning that are the language's", 7, TRUTH, 0, ALL, _over("roads", _road("learning"), sum)),

@@ -140,14 +140,15 @@ def falls(
 
     places = np.array([_fall(curve, when, margin) for curve in values]).reshape(-1, 3)
     middles = places[np.isfinite(places[:, 1]), 1]
-    spread, nulls = float("nan"), ()
+    spread, nulls = float("nan"), tuple[Null, ...]()
     if len(middles) > 1:
         spread = float(np.ptp(middles))
         anyhow = np.log(np.ptp(generator.uniform(when[0], when[-1], (draws, len(middles))), axis=1))
         observed = np.log(spread) if spread > 0 else -np.inf
         hypothesis = "curves fall independently of each other, each at any time"
         nulls = (Null("falls at any time", hypothesis, "training", anyhow, float(observed)),)
-    return Falls(tuple(names), when, values, *places.T, spread=spread, nulls=nulls, checks=())
+    begins, middle, ends = places.T
+    return Falls(tuple(names), when, values, begins, middle, ends, spread, nulls, ())
 
 
 def _fall(curve: np.ndarray, at: np.ndarray, margin: float) -> tuple[float, float, float]:
