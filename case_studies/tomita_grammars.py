@@ -156,13 +156,14 @@ def coded_machine(reader: SymbolReader, read: Trajectory) -> Automaton:
 class Specimen:
     readers: Mapping[int, SymbolReader]  # by language
     tests: Mapping[int, int]  # length -> words
+    burn_in: int  # words read before a state is taken to have settled
     note: str  # what titles end with where claims are not judged
 
 
-def prepare(*, languages: tuple[int, ...], updates: int, seed: int, tests: Any, note: str) -> Specimen:
+def prepare(*, languages: tuple[int, ...], updates: int, seed: int, tests: Any, burn_in: int, note: str) -> Specimen:
     """The networks, trained here."""
     readers = trained(languages, updates=updates, seed=seed, watch=meter("training"))
-    return Specimen(dict(zip(languages, readers, strict=True)), dict(tests), note)
+    return Specimen(dict(zip(languages, readers, strict=True)), dict(tests), burn_in, note)
 
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
@@ -178,12 +179,17 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
                 partitions=19, edits=3, resamples=99,
             )  # fmt: skip
         read = reader.read(near_words(truth, runs=96, steps=LONGEST, generator=generator).numpy())
-        visited = read.points()[:: len(read.points()) // 128]
+        visited = read.points()[:: len(read.points()) // 48]
         held = [
             (
                 word,
                 journal.note(
-                    f"{reader.spelled(word)} held, {end}", basins, reader.held(word), visited, burn_in=500, steps=256
+                    f"{reader.spelled(word)} held, {end}",
+                    basins,
+                    reader.held(word),
+                    visited,
+                    burn_in=specimen.burn_in,
+                    steps=256,
                 ),
             )
             for word in HELD
@@ -243,10 +249,10 @@ study = CaseStudy(
               _over("exchanged states", lambda found: found.accuracy, min)),
     ),
     scales={
-        "tiny": {"languages": (1,), "updates": 60, "seed": 0, "tests": ((50, 16),), "note": ", small"},
+        "tiny": {"languages": (1,), "updates": 60, "seed": 0, "tests": ((50, 16),), "burn_in": 500, "note": ", small"},
         "quick": {"languages": tuple(TOMITA), "updates": 2000, "seed": 0,
-                  "tests": ((1000, 48), (10_000, 12)), "note": ""},
+                  "tests": ((1000, 48), (10_000, 12)), "burn_in": 40_000, "note": ""},
         "full": {"languages": tuple(TOMITA), "updates": 6000, "seed": 0,
-                 "tests": ((1000, 192), (10_000, 48)), "note": ""},
+                 "tests": ((1000, 192), (10_000, 48)), "burn_in": 100_000, "note": ""},
     },
 )  # fmt: skip
