@@ -8,9 +8,16 @@ is in the language. Its machine is then sought on three roads that share nothing
 - learning: L# asks the network after words of its choice, and its hypothesis is asked on short, random and long words.
 
 The almost-linear fit of this package takes no drive, so it cannot stand for the network under symbols; the code by clusters
-takes its place, and is no reconstruction of the dynamics. Each machine is held against the smallest one of the language, and
-the network itself, on long words, against the language. Noise of deviation 0.15 is added to the states in training; without
-it the networks are right on the lengths trained on and drift on longer words."""
+takes its place, and is no reconstruction of the dynamics. Each machine is held against the smallest one of the language,
+and the network itself, on long words, against the language. Noise of deviation 0.15 is added to the states in training;
+without it the networks are right on the lengths trained on and drift on longer words.
+
+What is found: questions and the code give all seven machines, and all networks are right at every place of words of length
+1000. The attractors say more: memories of the networks for Tomita 3, 4 and 7 drift so slowly under a held symbol that of
+words of 500 symbols few settle, and Tomita 4 has its machine only after 40 000. Of Tomita 7 one state is on no attractor:
+after 1010 the network accepts again when 1 is held for some 2600 symbols, and it is right at 88 % of the places of words of
+length 10 000.
+"""
 
 from __future__ import annotations
 
