@@ -8,9 +8,16 @@ is in the language. Its machine is then sought on three roads that share nothing
 - learning: L# asks the network after words of its choice, and its hypothesis is asked on short, random and long words.
 
 The almost-linear fit of this package takes no drive, so it cannot stand for the network under symbols; the code by clusters
-takes its place, and is no reconstruction of the dynamics. Each machine is held against the smallest one of the language, and
-the network itself, on long words, against the language. Noise of deviation 0.15 is added to the states in training; without
-it the networks are right on the lengths trained on and drift on longer words."""
+takes its place, and is no reconstruction of the dynamics. Each machine is held against the smallest one of the language,
+and the network itself, on long words, against the language. Noise of deviation 0.15 is added to the states in training;
+without it the networks are right on the lengths trained on and drift on longer words.
+
+What is found: questions and the code give all seven machines, and all networks are right at every place of words of length
+1000. The attractors say more, for some memories drift slowly under a held symbol. Few states settle within 500 symbols, and
+Tomita 4 has its machine only after 40 000. Of Tomita 3 and 7 the rejecting state is on no attractor under 1: their networks
+accept again after some 580 and 2600 1s, which random words do not hold; that of Tomita 7 is right at 88 % of the places of
+words of length 10 000.
+"""
 
 from __future__ import annotations
 
@@ -156,13 +163,14 @@ def coded_machine(reader: SymbolReader, read: Trajectory) -> Automaton:
 class Specimen:
     readers: Mapping[int, SymbolReader]  # by language
     tests: Mapping[int, int]  # length -> words
+    burn_in: int  # words read before a state is taken to have settled
     note: str  # what titles end with where claims are not judged
 
 
-def prepare(*, languages: tuple[int, ...], updates: int, seed: int, tests: Any, note: str) -> Specimen:
+def prepare(*, languages: tuple[int, ...], updates: int, seed: int, tests: Any, burn_in: int, note: str) -> Specimen:
     """The networks, trained here."""
     readers = trained(languages, updates=updates, seed=seed, watch=meter("training"))
-    return Specimen(dict(zip(languages, readers, strict=True)), dict(tests), note)
+    return Specimen(dict(zip(languages, readers, strict=True)), dict(tests), burn_in, note)
 
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
@@ -178,12 +186,17 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
                 partitions=19, edits=3, resamples=99,
             )  # fmt: skip
         read = reader.read(near_words(truth, runs=96, steps=LONGEST, generator=generator).numpy())
-        visited = read.points()[:: len(read.points()) // 128]
+        visited = read.points()[:: len(read.points()) // 48]
         held = [
             (
                 word,
                 journal.note(
-                    f"{reader.spelled(word)} held, {end}", basins, reader.held(word), visited, burn_in=500, steps=256
+                    f"{reader.spelled(word)} held, {end}",
+                    basins,
+                    reader.held(word),
+                    visited,
+                    burn_in=specimen.burn_in,
+                    steps=256,
                 ),
             )
             for word in HELD
@@ -228,7 +241,7 @@ study = CaseStudy(
     claims=(
         *(
             Claim(f"Tomita {number}: states of the learned machine", size, TRUTH, 0, "a count",
-                  number_of(f"roads, Tomita {number}", lambda found: found.sizes[3]))
+                  number_of(f"roads, Tomita {number}", lambda met: met.sizes[3]))
             for number, size in SIZES.items()
         ),
         Claim("machines by learning that are the language's", 7, TRUTH, 0, ALL, _over("roads", _road("learning"), sum)),
@@ -243,10 +256,10 @@ study = CaseStudy(
               _over("exchanged states", lambda found: found.accuracy, min)),
     ),
     scales={
-        "tiny": {"languages": (1,), "updates": 60, "seed": 0, "tests": ((50, 16),), "note": ", small"},
+        "tiny": {"languages": (1,), "updates": 60, "seed": 0, "tests": ((50, 16),), "burn_in": 500, "note": ", small"},
         "quick": {"languages": tuple(TOMITA), "updates": 2000, "seed": 0,
-                  "tests": ((1000, 48), (10_000, 12)), "note": ""},
+                  "tests": ((1000, 48), (10_000, 12)), "burn_in": 40_000, "note": ""},
         "full": {"languages": tuple(TOMITA), "updates": 6000, "seed": 0,
-                 "tests": ((1000, 192), (10_000, 48)), "note": ""},
+                 "tests": ((1000, 192), (10_000, 48)), "burn_in": 100_000, "note": ""},
     },
 )  # fmt: skip

@@ -147,8 +147,8 @@ def falls(
         observed = np.log(spread) if spread > 0 else -np.inf
         hypothesis = "curves fall independently of each other, each at any time"
         nulls = (Null("falls at any time", hypothesis, "training", anyhow, float(observed)),)
-    begins, halves, ends = places.T
-    return Falls(tuple(names), when, values, begins, halves, ends, spread=spread, nulls=nulls, checks=())
+    begins, middle, ends = places.T
+    return Falls(tuple(names), when, values, begins, middle, ends, spread, nulls, ())
 
 
 def _fall(curve: np.ndarray, at: np.ndarray, margin: float) -> tuple[float, float, float]:
