@@ -60,8 +60,8 @@ class Autoencoder(nn.Module):
         super().__init__()
 
         def dense(*widths: int) -> nn.Sequential:
-            pairs = itertools.pairwise(widths)
-            return nn.Sequential(*(part for pair in pairs for part in (nn.Linear(*pair), nn.ReLU())))[:-1]
+            *hidden, last = (nn.Linear(*pair) for pair in itertools.pairwise(widths))
+            return nn.Sequential(*(part for layer in hidden for part in (layer, nn.ReLU())), last)
 
         self.encoder, self.decoder = dense(PIXELS, HIDDEN, HIDDEN, units), dense(units, HIDDEN, HIDDEN, PIXELS)
 

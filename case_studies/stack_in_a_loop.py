@@ -98,8 +98,10 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         for kind, steps in runs if name == "trained" else runs[:1]:
             dynamics, starts = looped(model, specimen.texts, normed=kind == "with the final norm")
             noise = np.random.default_rng(0).standard_normal(starts.shape) * starts.std()
-            title, options = f"{name}, {kind}, {steps} iterations", {"steps": steps, "tolerance": TOLERANCE}
-            found = journal.note(title, loop_attractors, dynamics, starts, noise=noise, **options)
+            title = f"{name}, {kind}, {steps} iterations"
+            found = journal.note(
+                title, loop_attractors, dynamics, starts, noise=noise, steps=steps, tolerance=TOLERANCE
+            )
             sentences.append(f"{title[:1].upper()}{title[1:]}. {_settled(found)} {found.summary()}.")
     return tuple(sentences)
 
