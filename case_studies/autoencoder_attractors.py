@@ -7,6 +7,16 @@ the distance of a trajectory to the attractors tells data of another kind. Here 
 
 Beside the paper's numbers stand what they must beat: the cosines of held-out digits with the training digits, the distance to
 the nearest training codes and the reconstruction error, and a network trained on digits whose pixels were shuffled among them.
+
+What is found at full scale, in 25 networks: from one attractor each to 12.2 in the mean, every one of them proved to exist
+and to attract, 97 % of those from noise shared with data. The cosine falls with the code's width, 0.975 at 2 units to 0.934
+at 32, as published; but held-out digits have 0.964 and their reconstructions 0.974 to 0.975 at the narrow codes, so no
+network's attractors beat both, and memorisation is not shown. Trajectories tell shuffled pixels (AUROC 0.37 to 0.54, a mean
+over seeds for each width) and digits on their side (0.46 to 0.65) worse than the nearest codes do (0.49 to 0.91, 0.85 to
+0.99), and these worse than the reconstruction error (0.97 to 1). The nearest attractor says where 14 to 65 % of held-out
+digits end, a map of known ends 61 to 95 %. Up to half of a network's starts never rest: some that were looked at go round
+closed curves or a cycle of period 59. Networks trained on shuffled pixels have attractors, too, fewer in four widths of five,
+so that this claim differs.
 """
 
 from __future__ import annotations
@@ -23,11 +33,12 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from analyses.maps.attractor_account import attractor_account
+from analyses.maps.basins import basins
 from analyses.maps.certificates import certify
 from analyses.maps.distribution_score import distribution_score
 from analyses.maps.loop_attractors import loop_attractors
 from analyses.maps.memorisation import memorisation
-from analyses.result import Result
+from analyses.result import Outcome, Result
 from case_studies._study import CaseStudy
 from hooks.families import EncodeDecode, encode_decode
 from interp.claims import Claim
@@ -37,6 +48,7 @@ PIXELS, HIDDEN, BATCH, RATE, DECAY = 64, 128, 64, 5e-4, 1e-4
 CODES = (2, 4, 8, 16, 32)
 EPOCHS, HALF = 300, 150
 TRAINING = 1437  # of 1797 digits, the others held out
+FOLLOWED = 32  # undecided starts that are iterated on, to tell cycles and curves from slow rests
 CONTROL = "shuffled pixels"
 Key = tuple[str, int, int, int]  # trained on, seed, units of the code, epoch
 
@@ -48,9 +60,8 @@ class Autoencoder(nn.Module):
         super().__init__()
 
         def dense(*widths: int) -> nn.Sequential:
-            pairs = itertools.pairwise(widths)
-            parts = [part for pair in pairs for part in (nn.Linear(*pair), nn.ReLU())]
-            return nn.Sequential(*parts[:-1])
+            *hidden, last = (nn.Linear(*pair) for pair in itertools.pairwise(widths))
+            return nn.Sequential(*(part for layer in hidden for part in (layer, nn.ReLU())), last)
 
         self.encoder, self.decoder = dense(PIXELS, HIDDEN, HIDDEN, units), dense(units, HIDDEN, HIDDEN, PIXELS)
 
@@ -141,7 +152,8 @@ def prepare(
 
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
-    """Attractors of every network at every epoch kept; of the trained ones proofs, memorisation, score and account."""
+    """Attractors of every network at every epoch kept; of the trained ones what the undecided starts do, proofs, memorisation,
+    score and account."""
     sentences = []
     for key, network in specimen.networks.items():
         name, _, units, epoch = key
@@ -153,6 +165,11 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         )
         group, reached = _title(key, "")[:-2], found.reached(0)
         sentences.append(f"{group}. {found.summary()}.")
+        undecided = np.flatnonzero([end is Outcome.OUT_OF_STEPS for end in found.outcomes])[:FOLLOWED]
+        if epoch == specimen.epochs and len(undecided):
+            begin = torch.cat([codes[: specimen.starts], noise])[undecided]
+            longer = journal.note(_title(key, "undecided starts"), basins, dynamics, begin, burn_in=6000)
+            sentences.append(f"{group}. Undecided starts, followed for longer: {longer.summary()}.")
         if epoch != specimen.epochs or not len(reached):
             continue
         points = found.points[reached]
@@ -318,7 +335,7 @@ study = CaseStudy(
         "tiny": {"codes": (2, 4), "seeds": 1, "control": (), "epochs": 1, "kept": (0, 1), "starts": 60, "draws": 19},
         "quick": {"codes": CODES, "seeds": 1, "control": (8,), "epochs": EPOCHS, "kept": (0, 30, HALF, EPOCHS),
                   "starts": 500, "draws": 999},
-        "full": {"codes": CODES, "seeds": 5, "control": CODES, "epochs": EPOCHS, "kept": (0, 10, 30, 75, HALF, EPOCHS),
+        "full": {"codes": CODES, "seeds": 5, "control": CODES, "epochs": EPOCHS, "kept": (0, 30, HALF, EPOCHS),
                  "starts": 500, "draws": 999},
     },
 )  # fmt: skip

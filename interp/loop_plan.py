@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from analyses.maps.attractor_account import LINEAR, NEAREST, AttractorAccount, attractor_account
+from analyses.maps.basins import Basins, basins
 from analyses.maps.certificates import Certificates, certify
 from analyses.maps.distribution_score import DistributionScore, distribution_score
 from analyses.maps.jacobian_spectra import JacobianSpectra, jacobian_spectra
@@ -31,12 +32,8 @@ R = TypeVar("R", bound=Result)
 HELD_OUT = 0.2  # share of the data that a report keeps from the searches
 ENOUGH = 0.9  # share of held-out starts, the lower end of its interval, from which attractors are called an account
 FEWEST = 20  # inputs of a report
-STARTS, NOISE, DRAWN, SLOPES = (
-    1024,
-    512,
-    64,
-    256,
-)  # codes: searched from, of noise, drawn as runs, and with a slope taken
+STARTS, NOISE = 1024, 512  # codes of data and of noise that are searched from
+DRAWN, SLOPES = 64, 256  # of these drawn as runs or followed when undecided, and with a slope taken
 WIDEST_PROOF, WIDEST_SPECTRUM = 512, 64
 ASSUMED = (
     "The loop is encode after decode; what else the module holds takes no part. "
@@ -92,6 +89,11 @@ def autoencoder(
         journal.note(f"{about}slopes at the codes", jacobian_spectra, dynamics, first[:SLOPES])
         if len(found.points):
             journal.note(f"{about}proofs of the rests", certify, dynamics, found.points)
+    undecided = np.flatnonzero([end is Outcome.OUT_OF_STEPS for end in found.outcomes])[:DRAWN]
+    if len(undecided):
+        journal.note(
+            f"{about}undecided starts", basins, dynamics, torch.cat([first, drawn])[undecided], burn_in=2 * steps
+        )
     directions = min(dynamics.dim, 16 if dynamics.dim > WIDEST_SPECTRUM else dynamics.dim)
     journal.note(
         f"{about}exponents", lyapunov_spectrum, dynamics, first[:16], steps=300, burn_in=300, directions=directions
@@ -230,7 +232,10 @@ def loop_account(results: Mapping[str, Result]) -> tuple[str, ...]:
         sentences.append(f"Portrait: {portrait.summary()}.")
     if found is not None:
         still = len(found.outcomes) - found.outcomes.count(Outcome.CONVERGED) - found.outcomes.count(Outcome.DIVERGED)
-        if still:
+        longer = _first(results, Basins)
+        if longer is not None:
+            sentences.append(f"Undecided starts, followed for longer: {longer.summary()}.")
+        elif still:
             sentences.append(f"Not shown: where {still} of {len(found.outcomes)} starts end; they are undecided.")
     return tuple(sentences)
 

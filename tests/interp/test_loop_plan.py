@@ -95,6 +95,14 @@ def test_a_loop_that_diverges_says_so_and_goes_on(tmp_path):
     assert of_kind(written, Memorisation) is None and written.failed == ()
 
 
+def test_undecided_starts_are_followed_to_their_cycle(tmp_path):
+    """tanh(-2 x) takes P to -P and back."""
+    written = report(TwoMemories(gain=-2.0), inputs=data(), out=tmp_path)
+    assert written.sentences[0].startswith("No attractor was found: of all starts 0.000 converge")
+    followed = [one for one in written.sentences if one.startswith("Undecided starts, followed for longer: 64 of 64")]
+    assert "on 1 attractor (1 cycle of period 2)" in followed[0]
+
+
 def test_from_a_file_on_the_command_line(tmp_path, monkeypatch, capsys):
     from typer.testing import CliRunner
 
