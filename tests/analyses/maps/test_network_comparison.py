@@ -77,8 +77,8 @@ def test_rotated_copies_are_at_distance_below_1e_6(n):
 
 
 def test_cycles_that_are_almost_none_cost_next_to_nothing():
-    """Four fixed points of four rolled units have an eigenvalue -1: states near them return after two steps to the third order, so
-    that each search counts some as 2-cycles. Their multipliers are 1 to 1e-5 or so, and their prices as small."""
+    """Four fixed points of four rolled units have an eigenvalue -1: states near them return after two steps to the third order,
+    so that each search counts some as 2-cycles. Their multipliers are 1 to 1e-5 or so, and their prices as small."""
     maps = turned(rolled_tanh(4), 4)
     cycles = [find_cycles(one, 64, around=(-2.0, 2.0)) for one in maps]
     found = compare_networks(rests(*maps), cycles=cycles)
