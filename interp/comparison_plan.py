@@ -21,7 +21,7 @@ from analyses.symbols.automaton_comparison import AutomatonComparison, compare_a
 from analyses.trajectories.similarity import DynamicalSimilarity, dynamical_similarity
 from hooks.contract import check_dynamics
 from hooks.dynamics import Dynamics
-from hooks.errors import InputError, InterpError
+from hooks.errors import ContractError, InputError, InterpError
 from hooks.trajectory import Trajectory
 from interp.findings import discoveries
 from interp.journal import Journal
@@ -71,18 +71,28 @@ def many_networks(
     draws
         Dealings of each network's runs into halves, the null of the dynamical similarity.
     seed
-        Of all draws; each search begins with it again, so that a result does not depend on the networks beside it.
+        Of all draws; each search begins with it again, so that its result does not depend on what was done before.
     """
     points, cycles, spectra = [], [], []
     for name, member in members.items():
         dynamics, trajectory = member.dynamics, member.trajectory
         held = dynamics.hold(np.zeros(dynamics.inputs) if rest is None else rest) if dynamics.driven else dynamics
         seen = trajectory.points()
-        check_dynamics(held, seen[:: max(1, len(seen) // 8)][:8])
-        generator = torch.Generator().manual_seed(seed)
-        search: dict[str, Any] = {"around": trajectory, "generator": generator}
-        points.append(journal.note(f"{name}: fixed points", find_fixed_points, held, starts, **search))
-        cycles.append(journal.note(f"{name}: cycles", find_cycles, held, starts, periods=periods, **search))
+        try:
+            check_dynamics(held, seen[:: max(1, len(seen) // 8)][:8])
+        except ContractError as error:
+            raise ContractError(f"{name}: {error}") from None
+        drawn = [torch.Generator().manual_seed(seed) for _ in range(2)]  # one each: a kept result draws nothing
+        points.append(
+            journal.note(
+                f"{name}: fixed points", find_fixed_points, held, starts, around=trajectory, generator=drawn[0]
+            )
+        )
+        cycles.append(
+            journal.note(
+                f"{name}: cycles", find_cycles, held, starts, periods=periods, around=trajectory, generator=drawn[1]
+            )
+        )
         assert trajectory.lengths is not None
         ends = trajectory.states[np.arange(len(trajectory.states)), trajectory.lengths - 1][:MOST_RUNS]
         spectra.append(

@@ -48,6 +48,8 @@ from hooks.watch import Watch, quiet
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+SAME = 1e-6  # of distances: what searches to rounding leave between copies
+
 
 @dataclass(frozen=True, eq=False)
 class NetworkComparison(Result):
@@ -140,8 +142,10 @@ class NetworkComparison(Result):
         text += (
             f"{np.nanmin(apart):.2g} to {np.nanmax(apart):.2g}), over stable orbits alone {np.nanmedian(stable):.3g} ("
         )
-        text += f"{np.nanmin(stable):.2g} to {np.nanmax(stable):.2g}); the index sums hold for "
-        text += f"{self.complete.count('yes')} of {count}"
+        text += f"{np.nanmin(stable):.2g} to {np.nanmax(stable):.2g})"
+        if same := int((apart < SAME).sum()):
+            text += f"; {counted(same, 'pair')} below {SAME:.0e}, as copies in other coordinates are"
+        text += f"; the index sums hold for {self.complete.count('yes')} of {count}"
         if self.compared < max(self.dims):
             text += f"; {self.compared} leading eigenvalues were compared"
         return text
