@@ -10,6 +10,15 @@ paper's: lambda times the mean of |r(t + 1) - r(t)|^2.
 
 Two controls have the same inputs. "copy" asks for the input itself, which needs no memory; "shuffled" for the memory of another
 trial, which cannot be learned. Neither should have anything that leads anything.
+
+Measured at full scale, six seeds: no lead is shown, because nothing drops. The logarithm of the leaky networks' loss falls
+along a line, which explains 98 % of its variance where a step explains 74 %; in the loss itself it is 72 % against 63 %. For
+the almost-linear networks it is 85 % against 78 % in the logarithm. Memories arrive one by one: a lasting second stable point
+at a loss of 0.2 to 0.4, the eighth of the almost-linear networks near 0.1; the leaky ones hold six or seven in the end.
+The step in their number is later than that of the loss in five leaky networks of six; in the almost-linear ones it is earlier
+in four, and together with it in two. Under the penalty three leaky networks of six learn a checkpoint or so later, and two
+almost-linear ones sooner; the others at the same checkpoint. Both controls keep one rest throughout. This is Adam at one rate
+on one task; the paper's tasks with a long plateau are not among it.
 """
 
 from __future__ import annotations

@@ -143,9 +143,8 @@ class Lead(Result):
         known = self.leads[np.isfinite(self.leads)]
         text = f"the first change is earlier in {self.positive} of {len(self.leads)} pairs and later in {self.negative}"
         if len(known):
-            text += (
-                f", by {np.median(known):.4g} in the median, {int((self.low > 0).sum())} of them beyond their interval"
-            )
+            ahead, behind = int((self.low > 0).sum()), int((self.high < 0).sum())
+            text += f"; the median lead is {np.median(known):.4g}, beyond its interval {ahead} times ahead and {behind} behind"
         text += f"; sign test p = {self.p:.2g}; both changes are abrupt in {int(self.abrupt.sum())}"
         return text + ("" if self.abrupt.any() else ", so that no lead is shown")
 
