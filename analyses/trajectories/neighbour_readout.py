@@ -70,7 +70,7 @@ class NeighbourReadout(Result):
         """The shares told, by steps ahead, and what the null reaches."""
         if self.outcome is not Outcome.CONVERGED:
             return f"nothing is told: {counted(self.states, 'state')} with neighbours, {FEWEST} are needed"
-        lost = [null.name for null in self.nulls if not null.beaten]
+        lost = [null.name for null in self.nulls if not (null.beaten and null.observed > np.median(null.draws))]
         text = f"no more than its null ({', '.join(lost)}): " if lost else ""
         shares = ", ".join(f"{r2:.4f} at {ahead} ahead" for r2, ahead in zip(self.r2, self.ahead, strict=True))
         text += f"{self.neighbours} neighbours of {self.states} states tell R2 {shares} of "

@@ -201,8 +201,10 @@ def recurrence(
         generator = generator or torch.Generator().manual_seed(0)
         drawn = [[measured(surrogate(runs[i][None], generator=generator)[0])[0] for i in moving] for _ in range(draws)]
         for statistic in ("determinism", "laminarity") if draws else ():
-            null = np.array([[one.get(statistic, np.nan) for one in draw] for draw in drawn]).mean(axis=1)
-            nulls.append(Null(name, hypothesis, "recording", null, float(values[statistic][moving].mean()), statistic))
+            observed = float(values[statistic][moving].mean())
+            # a surrogate without a recurrence, at a radius that was given, has none on lines
+            null = np.nan_to_num([[one[statistic] for one in draw] for draw in drawn]).mean(axis=1)
+            nulls += [Null(name, hypothesis, "recording", null, observed, statistic)] if math.isfinite(observed) else []
     return Recurrence(
         **values,
         **longest,

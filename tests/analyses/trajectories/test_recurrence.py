@@ -197,8 +197,15 @@ def test_what_does_not_move_or_is_short_is_not_measured():
     assert found.outcomes == (Outcome.TOO_SHORT,) and math.isnan(found.determinism[0]) and found.nulls == ()
     assert recurrence(on_a_circle(19)).outcomes == (Outcome.TOO_SHORT,)
     assert recurrence(Trajectory(np.zeros((0, 5, 1)))).summary().startswith("0 of 0 runs measured")
-    none = recurrence(on_a_circle(40), radius=1e-9, theiler=0, draws=0)
+    none = recurrence(on_a_circle(40), radius=1e-9, theiler=0)
+    assert none.nulls == ()
     assert none.rate[0] == 0 and none.longest_diagonal[0] == 0 and math.isnan(none.determinism[0])
+
+
+def test_surrogates_that_never_come_back_within_the_radius_have_no_lines():
+    found = recurrence(cycle(7, 73), radius=1e-9, theiler=0)  # of 73 steps no surrogate is periodic
+    phases = next(null for null in found.nulls if (null.name, null.statistic) == ("random phases", "determinism"))
+    assert (phases.draws == 0).all() and phases.observed == 1 and phases.beaten
 
 
 def test_refusals():
