@@ -30,6 +30,7 @@ from analyses.trajectories.winding import winding
 from case_studies._emulators import (
     SYMBOLS,
     Recipe,
+    cycle,
     emulator,
     linear_chain,
     shipped_emulator,
