@@ -115,7 +115,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         some = Trajectory(symbols[: options["chains"], : options["links"], None].astype(np.float64), clock="token")
         journal.note(
             f"{name}: hidden states of the symbols{note}", hidden_markov, some,
-            states=range(1, 6), emissions="categorical", starts=3,
+            states=range(1, options["tried"] + 1), emissions="categorical", starts=3,
             draws=options["surrogates"] if name == TRAINED else 0,
         )  # fmt: skip
 
@@ -297,11 +297,11 @@ study = CaseStudy(
               number_of("cycle: exponents under noise", _sign)),
     ),
     scales={
-        "tiny": {"note": " (short)", "runs": 8, "steps": 100, "pushed": 50, "chains": 8, "links": 25, "most": 2,
+        "tiny": {"note": " (short)", "runs": 8, "steps": 100, "pushed": 50, "chains": 8, "links": 25, "tried": 2, "most": 2,
                  "surrogates": 1, "draws": 5, "states": 80, "ablated": 60, "every": 50, "batches": 1},
-        "quick": {"runs": 32, "steps": 1000, "pushed": 1000, "chains": 16, "links": 300, "most": 6,
+        "quick": {"runs": 32, "steps": 1000, "pushed": 1000, "chains": 16, "links": 300, "tried": 5, "most": 6,
                   "surrogates": 19, "draws": 99, "states": 2000, "ablated": 300, "every": 50, "batches": 8},
-        "full": {"runs": 64, "steps": 3000, "pushed": 3000, "chains": 32, "links": 600, "most": 6,
+        "full": {"runs": 64, "steps": 3000, "pushed": 3000, "chains": 32, "links": 600, "tried": 5, "most": 6,
                  "surrogates": 19, "draws": 199, "states": 4000, "ablated": 600, "every": 50, "batches": 32},
     },
 )  # fmt: skip
