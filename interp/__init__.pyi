@@ -50,6 +50,8 @@ from analyses.symbols.exact_cycles import exact_cycles as exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points
 from analyses.symbols.forbidden_words import forbidden_words as forbidden_words
 from analyses.symbols.graph_comparison import compare_graphs as compare_graphs
+from analyses.symbols.machine_proof import prove_machine as prove_machine
+from analyses.symbols.machine_verdict import judge as judge
 from analyses.symbols.markov_order import markov_order as markov_order
 from analyses.symbols.prediction_excess import prediction_excess as prediction_excess
 from analyses.symbols.region_table import region_table as region_table

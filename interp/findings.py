@@ -105,6 +105,7 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
     for kind, head in (
         (LearnedAutomaton, "Automaton"),
         (MachineVerdict, "Verdict"),
+        (MachineProof, "For all words"),
         (StateMerging, "States after words"),
     ):
         found = _first(results, kind)

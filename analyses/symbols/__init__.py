@@ -9,6 +9,8 @@ exact_cycles           every cycle of a piecewise-linear map up to a period, by 
 exact_fixed_points     every fixed point of a piecewise-linear map, and a proof that there is no other
 forbidden_words        words that never occur although their parts do, tested against chance
 graph_comparison       two symbolic graphs: edges, renamings, total variation beside its null
+machine_proof          whether a network says what a machine says after every word: an inductive invariant, proved
+machine_verdict        how far a machine and a network agree, far beyond the lengths it was found on; a counterexample
 markov_order           how far back the next symbol depends on the past, against exact shuffles
 prediction_excess      how far a predictor's loss is above the smallest possible one
 region_table           what each linear region does: share of time, fixed point, eigenvalues

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 RELAXED = 200  # rounds of the centers and of the metrics; both only sharpen the proof
 GROWN = 12  # rounds of the radii, each with slopes over the cells as they are then
 MARGIN = 1.02  # by which radii exceed the least fixed point
-LARGEST = 1e6  # radius at which a proof is given up
+LARGEST = 1e6  # state or radius at which a proof is given up
 HELD = 1 << 22  # slope entries at once
 
 
@@ -90,9 +90,9 @@ class MachineProof(Result):
         machine = f"machine of {counted(self.states, 'state')}"
         if self.proved:
             return (
-                f"proved: the network says what the {machine} says after every word of any length, by "
-                f"{counted(len(self.radii), 'cell')} (the last {counted(self.depth, 'symbol')} told apart) that every symbol maps "
-                f"into one another, each step stretching by {self.stretches.max():.3g} at most, with scores "
+                f"proved: the network says what the {machine} says after every word of any length; "
+                f"{counted(len(self.radii), 'cell')}, the last {counted(self.depth, 'symbol')} told apart, are mapped into one "
+                f"another by every symbol, stretched by {self.stretches.max():.3g} at most, with scores "
                 f"{self.margins.min():.3g} or more apart"
             )
         return f"not proved: that the network says what the {machine} says after every word; {self.reasons[-1]}"
@@ -118,14 +118,16 @@ class MachineProof(Result):
 
 @dataclass(frozen=True, eq=False)
 class _Cells:
-    """The machine with its states split by the last symbols: ``targets`` (cells, alphabet), ``places`` (cells,)."""
+    """The machine with its states split by the last symbols: successors (cells, alphabet), the machine's state of each cell,
+    and the edge (cell, symbol) by which it was reached first, -1 for the first one."""
 
     targets: Tensor
     places: np.ndarray
+    reached: list[tuple[int, int]]
 
 
 def prove_machine(
-    machine: Automaton, reader: SymbolReader, *, deepest: int = 6, most_cells: int = 256, watch: Watch = quiet
+    machine: Automaton, reader: SymbolReader, *, deepest: int = 8, most_cells: int = 1024, watch: Watch = quiet
 ) -> MachineProof:
     """Prove that the network is the machine, or say that no proof was found.
 
@@ -175,17 +177,18 @@ def _attempts(machine: Automaton, reader: SymbolReader, deepest: int, most_cells
 def _cells(machine: Automaton, depth: int) -> _Cells:
     """All that words lead to: a state and the last ``depth`` symbols, or the whole word where it is shorter."""
     seen: dict[tuple[int, tuple[int, ...]], int] = {(machine.initial, ()): 0}
-    order, targets = [(machine.initial, ())], []
-    for state, last in order:
+    order, targets, reached = [(machine.initial, ())], [], [(-1, -1)]
+    for number, (state, last) in enumerate(order):
         row = []
         for symbol, after in enumerate(machine.transitions[state].tolist()):
             cell = (after, (*last, symbol)[-depth:] if depth else ())
             if cell not in seen:
                 seen[cell] = len(order)
                 order.append(cell)
+                reached.append((number, symbol))
             row.append(seen[cell])
         targets.append(row)
-    return _Cells(torch.tensor(targets), np.array([state for state, _ in order], dtype=np.int64))
+    return _Cells(torch.tensor(targets), np.array([state for state, _ in order], dtype=np.int64), reached)
 
 
 def _attempt(machine: Automaton, reader: SymbolReader, cells: _Cells, depth: int) -> MachineProof:
@@ -205,7 +208,7 @@ def _attempt(machine: Automaton, reader: SymbolReader, cells: _Cells, depth: int
             stretches=np.full((count, alphabet), np.nan) if stretches is None else stretches, margins=margins, checks=(),
         )  # fmt: skip
 
-    if not torch.isfinite(centers).all():
+    if not bool((centers.abs() < LARGEST).all()):
         return failed("the states of a cell do not stay bounded")
     labels = machine.labels[cells.places]
     if (reader.says(centers) != labels).any():
@@ -257,17 +260,20 @@ def _edges(cells: _Cells, drives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _centers(dynamics: Dynamics, drives: Tensor, cells: _Cells, start: Tensor) -> Tensor:
-    """(cells, dim) middles of the boxes around the images of the predecessors' centers, the start among those of the first."""
+    """(cells, dim) middles of the boxes around the images of the predecessors' centers, from the states of the words that reach
+    each cell first; the start where there are no predecessors."""
     sources, targets, drive = _edges(cells, drives)
     index = targets[:, None].expand(-1, start.shape[1])
-    centers = start.expand(len(cells.places), -1)
+    centers = start.repeat(len(cells.places), 1)
+    for cell, (before, symbol) in enumerate(cells.reached[1:], start=1):
+        with torch.no_grad():
+            centers[cell] = dynamics(centers[before][None], drives[symbol][None])[0]
     for _ in range(RELAXED):
         with torch.no_grad():
             images = dynamics(centers[sources], drive)
         low = torch.full_like(centers, torch.inf).scatter_reduce(0, index, images, "amin")
         high = torch.full_like(centers, -torch.inf).scatter_reduce(0, index, images, "amax")
-        low[0], high[0] = torch.minimum(low[0], start[0]), torch.maximum(high[0], start[0])
-        moved = (low + high) / 2
+        moved = torch.where(torch.isfinite(high - low), (low + high) / 2, start)
         if bool(((moved - centers).abs() <= 1e-12 * (1 + centers.abs())).all()):
             return moved
         centers = moved
@@ -385,7 +391,7 @@ def _margins(
     said = torch.as_tensor(labels)
     if middle.shape[1] == 1:
         sign = (2 * said - 1).to(torch.float64)[:, None]
-        leads = Ball((middle.value.mid - reader.threshold) * sign, middle.value.rad + EPS * abs(reader.threshold))
+        leads = (middle.value - Ball.exact(torch.tensor(reader.threshold).to(centers))) * Ball.exact(sign)
         slopes = over.slope
     else:
         rows = torch.arange(len(said))
@@ -396,8 +402,4 @@ def _margins(
         )
     size = _lengths((slopes @ inverse)[..., None])
     lowest = leads.mid - leads.rad - size * radii[:, None] * (1 + 4 * EPS)
-    return (lowest - 8 * EPS * leads.magnitude).amin(dim=1) if middle.shape[1] == 1 else _least(lowest)
-
-
-def _least(lowest: Tensor) -> Tensor:
-    return torch.nan_to_num(lowest, nan=torch.inf, posinf=torch.inf).amin(dim=1)
+    return lowest.amin(dim=1)
