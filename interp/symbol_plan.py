@@ -53,8 +53,8 @@ def symbols(journal: Journal, reader: SymbolReader, words: np.ndarray, *, seed: 
     verdict = journal.note(
         f"{about}verdict", judge, machine, reader, lengths=far, generator=np.random.default_rng(seed)
     )
-    provable = reader.dynamics is not None and reader.dynamics.dim <= WIDEST_PROOF
-    if provable and not verdict.refuted:
+    network = reader.dynamics
+    if network is not None and network.dim <= WIDEST_PROOF and str(network.device) == "cpu" and not verdict.refuted:
         journal.note(f"{about}proof for all words", prove_machine, machine, reader)
 
 
