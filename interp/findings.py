@@ -22,6 +22,7 @@ from analyses.result import Null, Outcome, Result, counted
 from analyses.symbols.active_learning import LearnedAutomaton
 from analyses.symbols.exact_cycles import ExactCycles
 from analyses.symbols.exact_fixed_points import ExactFixedPoints
+from analyses.symbols.machine_proof import MachineProof
 from analyses.symbols.machine_verdict import MachineVerdict
 from analyses.symbols.region_table import RegionTable
 from analyses.symbols.state_merging import StateMerging
@@ -36,6 +37,7 @@ SAID: tuple[tuple[type[Result], str], ...] = (  # results whose summary is their
     (RegionTable, "Regions"),
     (LearnedAutomaton, "Automaton"),
     (MachineVerdict, "Verdict"),
+    (MachineProof, "For all words"),
     (StateMerging, "States after words"),
     (Basins, "Basins"),
     (MinimalKicks, "Smallest kicks"),
