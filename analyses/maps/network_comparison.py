@@ -48,6 +48,10 @@ from hooks.watch import Watch, quiet
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+HEADER = (
+    "network", "units", "fixed points, by unstable directions", "cycles", "starts converged", "index sums hold",
+    "largest exponent", "mean distance",
+)  # fmt: skip
 SAME = 1e-6  # of distances: what searches to rounding leave between copies
 
 
@@ -137,8 +141,9 @@ class NetworkComparison(Result):
         if not done:
             return text
         kinds, most = len(np.unique(self.count_distances, axis=0)), self.count_distances.max()
-        text += f": by numbers of orbits with 0, 1, 2, ... unstable directions they are of {counted(kinds, 'kind')}, at most "
-        text += f"{most:.0f} orbits apart; by eigenvalues the median distance is {np.nanmedian(apart):.3g} ("
+        text += f": by numbers of orbits with 0, 1, 2, ... unstable directions they are of {counted(kinds, 'kind')}"
+        text += f", at most {counted(int(most), 'orbit')} apart" if most else ""
+        text += f"; by eigenvalues the median distance is {np.nanmedian(apart):.3g} ("
         text += (
             f"{np.nanmin(apart):.2g} to {np.nanmax(apart):.2g}), over stable orbits alone {np.nanmedian(stable):.3g} ("
         )
@@ -153,12 +158,6 @@ class NetworkComparison(Result):
     def plot(self, ax: Axes | None = None) -> Axes:
         """The matrix of distances over all orbits."""
         return plot_matrix(self.distances, self.names, "distance of eigenvalues", ax)
-
-
-HEADER = (
-    "network", "units", "fixed points, by unstable directions", "cycles", "starts converged", "index sums hold",
-    "largest exponent", "mean distance",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
