@@ -32,7 +32,6 @@ _WHERE = {
     "classify": "analyses.maps.stability",
     "closed_loop": "hooks.families.closed_loop",
     "compare": "interp.comparison_plan",
-    "compare_automata": "analyses.symbols.automaton_comparison",
     "compare_graphs": "analyses.symbols.graph_comparison",
     "compare_machines": "analyses.symbols.machine_comparison",
     "compare_networks": "analyses.maps.network_comparison",

@@ -61,7 +61,6 @@ from analyses.symbols.active_learning import learn_automaton as learn_automaton
 from analyses.symbols.almost_linear_fit import TeacherForcing as TeacherForcing
 from analyses.symbols.almost_linear_fit import fit_almost_linear as fit_almost_linear
 from analyses.symbols.automaton import automaton as automaton
-from analyses.symbols.automaton_comparison import compare_automata as compare_automata
 from analyses.symbols.entropy import entropy_rate as entropy_rate
 from analyses.symbols.exact_cycles import exact_cycles as exact_cycles
 from analyses.symbols.exact_fixed_points import exact_fixed_points as exact_fixed_points

@@ -16,18 +16,19 @@ from analyses.maps.lyapunov import lyapunov_spectrum
 from analyses.maps.network_comparison import NetworkComparison, compare_networks
 from analyses.result import Outcome, Result, counted
 from analyses.series.odd_one_out import OddOneOut, odd_one_out
-from analyses.symbols.automaton import Automaton
-from analyses.symbols.automaton_comparison import AutomatonComparison, compare_automata
+from analyses.symbols.machine_comparison import MachineComparison, compare_machines
 from analyses.trajectories.similarity import DynamicalSimilarity, dynamical_similarity
 from hooks.contract import check_dynamics
 from hooks.dynamics import Dynamics
 from hooks.errors import ContractError, InputError, InterpError
+from hooks.symbol_reader import SymbolReader
 from hooks.trajectory import Trajectory
 from interp.findings import discoveries
 from interp.journal import Journal
 from interp.network import load
 from interp.page import Report, writable
 from interp.plans import UNWRITTEN, driving_inputs, visited
+from interp.symbol_plan import machine_of, reader_for
 
 PERIODS = (2, 3)
 DIRECTIONS = 4  # exponents of each network
@@ -37,11 +38,13 @@ ODD = "odd one out, by "
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """One of the networks to compare: its map, the states it visits, and what was assumed in reading it."""
+    """One of the networks to compare: its map, the states it visits, and what was assumed in reading it; where inputs are
+    symbols, also the network as their reader and the words that it was given."""
 
     dynamics: Dynamics
     trajectory: Trajectory
     notes: tuple[str, ...] = ()
+    symbols: tuple[SymbolReader, np.ndarray] | None = None
 
 
 def many_networks(
@@ -49,7 +52,6 @@ def many_networks(
     members: Mapping[str, Member],
     *,
     rest: Any = None,
-    automata: Sequence[Automaton] = (),
     starts: int = 512,
     periods: tuple[int, ...] = PERIODS,
     steps: int = 500,
@@ -64,8 +66,6 @@ def many_networks(
         Name -> network. All take the same drives.
     rest : (inputs,)
         The drive that is held while fixed points are sought; zero when left out.
-    automata
-        The machine that each network was found to be, where they read symbols.
     starts, periods, steps
         Of each search; cycles sought; steps of the exponents.
     draws
@@ -116,8 +116,19 @@ def many_networks(
         "eigenvalues of the stable ones": orbits.attractor_distances,
         "dynamical similarity": states.distances,
     }
-    if automata:
-        asked["automata"] = journal.note("automata of all", compare_automata, automata, names=names).distances
+    machines = {
+        name: machine
+        for name, member in members.items()
+        if member.symbols is not None
+        and (machine := machine_of(journal, *member.symbols, seed=seed, about=f"{name}: ")) is not None
+    }
+    if len(machines) > 1:
+        met = journal.note("automata of all", compare_machines, machines)
+        asked["automata"] = np.full(
+            (len(names), len(names)), np.nan
+        )  # of a network that is no machine nothing is known
+        at = [names.index(name) for name in machines]
+        asked["automata"][np.ix_(at, at)] = met.distances
     for by, distances in asked.items():
         known = np.isfinite(distances.diagonal())  # of a network without data nothing is known
         if np.isfinite(distances[np.ix_(known, known)]).all():  # else the comparison ran out of time
@@ -141,7 +152,7 @@ def comparison_account(results: Mapping[str, Result]) -> tuple[str, ...]:
         sentences = [f"{name} is the odd one out, by {_listed(by, 'and')}." for name, by in singled.items()]
         if left := [by for by in asked if not any(by in given for given in singled.values())]:
             sentences.append(f"None stands out by {_listed(left, 'or')}.")
-    heads = {NetworkComparison: "Orbits", DynamicalSimilarity: "Dynamical similarity", AutomatonComparison: "Automata"}
+    heads = {NetworkComparison: "Orbits", DynamicalSimilarity: "Dynamical similarity", MachineComparison: "Automata"}
     sentences += [f"{heads[type(one)]}: {one.summary()}." for one in results.values() if type(one) in heads]
     sentences += [f"By {title.removeprefix(ODD)}: {one.summary()}." for title, one in verdicts.items()]
     for orbits in results.values():
@@ -247,7 +258,8 @@ def _member(source: Any, inputs: Any, seed: int, device: str, choices: Mapping[s
     dynamics = network.dynamics(device=device)
     driving = None if inputs is None else driving_inputs(dynamics, inputs)
     trajectory, notes = visited(dynamics, network.initial_state, driving, seed)
-    return Member(dynamics, trajectory, (*network.notes, *notes))
+    read = reader_for(dynamics, driving, network.initial_state)
+    return Member(dynamics, trajectory, (*network.notes, *notes), read)
 
 
 def _names(sources: Sequence[Any]) -> tuple[str, ...]:

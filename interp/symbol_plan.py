@@ -38,17 +38,10 @@ def symbols(journal: Journal, reader: SymbolReader, words: np.ndarray, *, seed: 
     about
         Put before each title, when a page holds several networks.
     """
-    length = int(np.clip(words.shape[1], 1, LEARNED_LENGTH))
-    merged = journal.note(f"{about}states after words", merge_states, reader, _merged_words(reader, words))
-    machine = merged.machine.minimal() if merged.found else None
-    if find_spec("aalpy") is not None:
-        learned = journal.note(
-            f"{about}learning", learn_automaton, reader, length=length, longest=length,
-            generator=np.random.default_rng(seed),
-        )  # fmt: skip
-        machine = learned.machine if learned.found else machine
+    machine = machine_of(journal, reader, words, seed=seed, about=about)
     if machine is None:
         return
+    length = _length(words)
     journal.note(f"{about}automaton", automaton, **_arrays(machine))
     far = sorted({length, *(beyond for beyond in FAR if beyond > length)})
     verdict = journal.note(
@@ -57,6 +50,22 @@ def symbols(journal: Journal, reader: SymbolReader, words: np.ndarray, *, seed: 
     network = reader.dynamics
     if network is not None and network.dim <= WIDEST_PROOF and str(network.device) == "cpu" and not verdict.refuted:
         journal.note(f"{about}proof for all words", prove_machine, machine, reader)
+
+
+def machine_of(
+    journal: Journal, reader: SymbolReader, words: np.ndarray, *, seed: int = 0, about: str = ""
+) -> Automaton | None:
+    """The automaton that was learned, else the one that merging gave; None without either."""
+    length = _length(words)
+    merged = journal.note(f"{about}states after words", merge_states, reader, _merged_words(reader, words))
+    machine = merged.machine.minimal() if merged.found else None
+    if find_spec("aalpy") is not None:
+        learned = journal.note(
+            f"{about}learning", learn_automaton, reader, length=length, longest=length,
+            generator=np.random.default_rng(seed),
+        )  # fmt: skip
+        machine = learned.machine if learned.found else machine
+    return machine
 
 
 def reader_for(
@@ -84,6 +93,11 @@ def reader_note(reader: SymbolReader) -> str:
     single = "whether its only readout is above 0" if reader.dynamics is not None and _width(reader) == 1 else ""
     says = single or "the readout that is largest"
     return f"Inputs are one-hot, so they are read as {len(reader.symbols)} symbols; after each the network says {says}."
+
+
+def _length(words: np.ndarray) -> int:
+    """Up to which the automaton is learned."""
+    return int(np.clip(words.shape[1], 1, LEARNED_LENGTH))
 
 
 def _width(reader: SymbolReader) -> int:

@@ -18,18 +18,23 @@ def ring(states: int) -> Automaton:
     return automaton(np.stack([here, (here + 1) % states], axis=1), (here == 0).astype(int))
 
 
+EVEN, ODD = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0, 1.0])
+# A rectified network of four units, h' = relu(W h + V x - 1): of even and 0, odd and 1, odd and 0, even and 1 one is 1.
+PARITY_WEIGHTS = {
+    "weight_hh_l0": torch.stack([EVEN, ODD, ODD, EVEN]),
+    "weight_ih_l0": torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]),
+    "bias_ih_l0": -torch.ones(4),
+    "bias_hh_l0": torch.zeros(4),
+}
+PARITY_READOUT, PARITY_START = torch.stack([EVEN, ODD]), torch.tensor([1.0, 0.0, 0.0, 0.0])
+
+
 def parity_reader() -> SymbolReader:
-    """A rectified network of four units, h' = relu(W h + V x - 1): of even and 0, odd and 1, odd and 0, even and 1 one is 1."""
-    net = nn.RNN(2, 4, nonlinearity="relu")
-    even, odd = torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0.0, 0.0, 1.0, 1.0])
-    readout = nn.Linear(4, 2, bias=False)
-    with torch.no_grad():
-        net.weight_hh_l0.copy_(torch.stack([even, odd, odd, even]))
-        net.weight_ih_l0.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]))
-        net.bias_ih_l0.fill_(-1.0)
-        net.bias_hh_l0.zero_()
-        readout.weight.copy_(torch.stack([even, odd]))
-    return symbol_reader(recurrent(net, readout=readout), start=[1.0, 0.0, 0.0, 0.0])
+    """The network of ``PARITY_WEIGHTS``."""
+    net, readout = nn.RNN(2, 4, nonlinearity="relu"), nn.Linear(4, 2, bias=False)
+    net.load_state_dict(PARITY_WEIGHTS)
+    readout.load_state_dict({"weight": PARITY_READOUT})
+    return symbol_reader(recurrent(net, readout=readout), start=PARITY_START)
 
 
 def machine_reader(machine: Automaton, *, idle: int = 2) -> SymbolReader:

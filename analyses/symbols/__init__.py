@@ -25,7 +25,6 @@ machine_comparison    whether automata found on several roads are the same, pair
 hidden_markov         is a recording a hidden Markov chain, of how many states, beside a smooth process of its spectra
 residency             how long what a network says lasts under fresh noise: clusters, kick zones, transitions
 transition_units      which units are off while an output lasts and on when it is about to change
-automaton_comparison  which machines are the same one, and how soon and how often the others differ
 machine_proof         whether a network says what a machine says after every word: an inductive invariant, proved
 machine_verdict       how far a machine and a network agree, far beyond the lengths it was found on; a counterexample
 ====================  =======================================================================================================

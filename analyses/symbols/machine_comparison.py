@@ -21,6 +21,8 @@ from hooks.errors import InputError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+NAMED = 8  # machines whose sizes are said
+
 
 @dataclass(frozen=True, eq=False)
 class MachineComparison(Result):
@@ -71,9 +73,12 @@ class MachineComparison(Result):
     def summary(self) -> str:
         """How many are the same, their sizes, and what tells apart those that are not."""
         count = len(self.names)
-        sizes = ", ".join(f"{name} {size}" for name, size in zip(self.names, self.sizes, strict=True))
+        sizes = ", ".join(f"{name} {size}" for name, size in zip(self.names[:NAMED], self.sizes, strict=False))
         largest = int(self.same.sum(axis=1).max(initial=0))
-        text = f"{largest} of {counted(count, 'machine')} are the same (states: {sizes})"
+        kinds = len(np.unique(self.same.argmax(axis=1)))
+        different = f", {kinds} different in all" if count > 2 else ""
+        text = f"{largest} of {counted(count, 'machine')} are the same{different} (states: {sizes}"
+        text += ", ...)" if count > NAMED else ")"
         pairs = [(one, other) for one in range(count) for other in range(one + 1, count)]
         apart = [
             f"{self.names[one]} and {self.names[other]} by {word} (distance {self.distances[one, other]:.2g})"
