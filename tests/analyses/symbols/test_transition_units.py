@@ -10,8 +10,8 @@ from tests.analyses.maps.test_unit_ablation import DRIVER, IDLE, running, switch
 
 
 def specimens():
-    trajectory = running(4, 60)
-    residence = residency(switch(), trajectory, states=100, replicas=5, draws=3)
+    trajectory = running(8, 120)
+    residence = residency(switch(), trajectory, states=300, replicas=5, draws=3)
     return [
         transition_units(residence, trajectory.states - 0.5, draws=3),
         transition_units(residence, np.zeros_like(trajectory.states)[..., :0], draws=0),
