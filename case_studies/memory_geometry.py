@@ -17,8 +17,8 @@ the almost-linear networks it is 85 % against 78 % in the logarithm. Memories ar
 at a loss of 0.2 to 0.4, the eighth of the almost-linear networks near 0.1; the leaky ones hold six or seven in the end.
 The step in their number is later than that of the loss in five leaky networks of six; in the almost-linear ones it is earlier
 in four, and together with it in two. Under the penalty three leaky networks of six learn a checkpoint or so later, and two
-almost-linear ones sooner; the others at the same checkpoint. Both controls keep one rest throughout. This is Adam at one rate
-on one task; the paper's tasks with a long plateau are not among it.
+almost-linear ones sooner; the others at the same checkpoint. Of the controls only one leaky network on shuffled targets ever
+has a second stable point. This is Adam at one rate on one task; the paper's tasks with a long plateau are not among it.
 """
 
 from __future__ import annotations
