@@ -237,7 +237,8 @@ def learn_automaton(
         count["asked"] = asked
         return None
 
-    outcome, reason, contradiction = Outcome.CONVERGED, "", ()
+    outcome, reason = Outcome.CONVERGED, ""
+    contradiction: tuple[tuple[int, ...], ...] = ()
     try:
         _run(algorithm, teacher.alphabet, answered, refuting)
     except _StoppedError as stop:

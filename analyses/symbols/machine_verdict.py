@@ -188,7 +188,7 @@ def judge(
         right = said[:, -1] if truth is None else truth.says(ids)[:, -1]
         ends.append((said[:, -1], expected[:, -1], ~wrong.any(axis=1), right))
     agreements = np.array([float((said == expected).mean()) for said, expected, _, _ in ends])
-    nulls = ()
+    nulls: tuple[Null, ...] = ()
     if ends and draws:
         said, expected = ends[0][:2]
         dealt = np.array([(generator.permutation(expected) == said).mean() for _ in range(draws)])
