@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any
 
 import numpy as np
 
 from analyses.symbols._teacher import fitting
 from analyses.symbols.active_learning import learn_automaton
-from analyses.symbols.automaton import Automaton, automaton
+from analyses.symbols.automaton import automaton
 from analyses.symbols.machine_proof import prove_machine
 from analyses.symbols.machine_verdict import judge
 from analyses.symbols.state_merging import merge_states
@@ -42,7 +41,10 @@ def symbols(journal: Journal, reader: SymbolReader, words: np.ndarray, *, seed: 
     if machine is None:
         return
     length = _length(words)
-    journal.note(f"{about}automaton", automaton, **_arrays(machine))
+    journal.note(
+        f"{about}automaton", automaton, machine.transitions, machine.labels,
+        symbols=machine.symbols, outputs=machine.outputs,
+    )  # fmt: skip
     far = sorted({length, *(beyond for beyond in FAR if beyond > length)})
     verdict = journal.note(
         f"{about}verdict", judge, machine, reader, lengths=far, generator=np.random.default_rng(seed)
@@ -61,7 +63,7 @@ def machine_of(
     machine = merged.machine.minimal() if merged.found else None
     if find_spec("aalpy") is not None:
         learned = journal.note(
-            f"{about}learning", learn_automaton, reader, length=length, longest=length,
+            f"{about}learning", learn_automaton, reader, length=length, longest=length, long_words=0,
             generator=np.random.default_rng(seed),
         )  # fmt: skip
         machine = learned.machine if learned.found else machine
@@ -117,12 +119,3 @@ def _merged_words(reader: SymbolReader, words: np.ndarray) -> list[tuple[int, ..
     longest = fitting(alphabet, 2048)
     every = np.stack(np.meshgrid(*[np.arange(alphabet)] * longest, indexing="ij"), axis=-1).reshape(-1, longest)
     return [tuple(word) for word in (*every.tolist(), *words[:MOST_WORDS].tolist())]
-
-
-def _arrays(machine: Automaton) -> dict[str, Any]:
-    return {
-        "transitions": machine.transitions,
-        "labels": machine.labels,
-        "symbols": machine.symbols,
-        "outputs": machine.outputs,
-    }

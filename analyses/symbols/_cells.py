@@ -28,7 +28,8 @@ class Cells:
 def split_states(machine: Automaton, depth: int) -> Cells:
     """All that words lead to: a state and the last ``depth`` symbols, or the whole word where it is shorter."""
     seen: dict[tuple[int, tuple[int, ...]], int] = {(machine.initial, ()): 0}
-    order, targets, reached = [(machine.initial, ())], [], [(-1, -1)]
+    order = list(seen)
+    targets, reached = [], [(-1, -1)]
     for number, (state, last) in enumerate(order):
         row = []
         for symbol, after in enumerate(machine.transitions[state].tolist()):

@@ -238,7 +238,7 @@ def learn_automaton(
         return None
 
     outcome, reason = Outcome.CONVERGED, ""
-    contradiction: tuple[Any, ...] = ()
+    contradiction: tuple[tuple[int, ...], ...] = ()
     try:
         _run(algorithm, teacher.alphabet, answered, refuting)
     except _StoppedError as stop:

@@ -63,9 +63,9 @@ def test_a_word_that_no_random_word_holds_is_found_by_the_states():
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_counter_grows_until_it_is_given_up_with_its_sizes_and_words(algorithm):
-    learned = learn_automaton(counting_reader(), algorithm=algorithm, most_states=25)
+    learned = learn_automaton(counting_reader(), algorithm=algorithm, most_states=15)
     assert learned.outcome is Outcome.OUT_OF_STEPS and not learned.found
-    assert learned.sizes[-1] > 25 and "needs more than 25 states" in learned.summary()
+    assert learned.sizes[-1] > 15 and "needs more than 15 states" in learned.summary()
     assert "refuted by" in learned.summary()
     reader = counting_reader()
     for word, size in zip(learned.counterexamples, learned.sizes, strict=False):

@@ -53,9 +53,9 @@ def test_grouping_is_the_sequential_rule():
     where = Dynamics(lambda x, u: 2 * x + u, dim=1, driven=True, inputs=1)
     reader = symbol_reader(where, drives=[[0.0], [1.0]], start=[1.0], readout=lambda x: x - 1e9)
     scattered = type(reader)(**vars(reader) | {"vectors": lambda states: table[states[:, 0].long()]})
-    result = merge_states(scattered, 11, thresholds=[0.05, 0.2], threshold=0.2, draws=0)
-    vectors = read_tree(scattered, 11).vectors
-    assert len(vectors) == 4095
+    result = merge_states(scattered, 10, thresholds=[0.05, 0.2], threshold=0.2, draws=0)
+    vectors = read_tree(scattered, 10).vectors
+    assert len(vectors) == 2047
     for eps, count in zip((0.05, 0.2), result.counts, strict=True):
         founders, groups = [], []
         for vector in vectors:
