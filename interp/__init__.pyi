@@ -57,6 +57,8 @@ from analyses.symbols.graph_comparison import compare_graphs as compare_graphs
 from analyses.symbols.held_attractors import held_attractors as held_attractors
 from analyses.symbols.interchange import interchange as interchange
 from analyses.symbols.machine_comparison import compare_machines as compare_machines
+from analyses.symbols.machine_proof import prove_machine as prove_machine
+from analyses.symbols.machine_verdict import judge as judge
 from analyses.symbols.markov_order import markov_order as markov_order
 from analyses.symbols.prediction_excess import prediction_excess as prediction_excess
 from analyses.symbols.region_table import region_table as region_table

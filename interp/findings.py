@@ -21,6 +21,7 @@ from analyses.result import Null, Outcome, Result, counted
 from analyses.symbols.active_learning import LearnedAutomaton
 from analyses.symbols.exact_cycles import ExactCycles
 from analyses.symbols.exact_fixed_points import ExactFixedPoints
+from analyses.symbols.machine_proof import MachineProof
 from analyses.symbols.machine_verdict import MachineVerdict
 from analyses.symbols.region_table import RegionTable
 from analyses.symbols.state_merging import StateMerging
@@ -105,6 +106,7 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
     for kind, head in (
         (LearnedAutomaton, "Automaton"),
         (MachineVerdict, "Verdict"),
+        (MachineProof, "For all words"),
         (StateMerging, "States after words"),
     ):
         found = _first(results, kind)

@@ -9,6 +9,7 @@ import numpy as np
 from analyses.symbols._teacher import fitting
 from analyses.symbols.active_learning import learn_automaton
 from analyses.symbols.automaton import Automaton, automaton
+from analyses.symbols.machine_proof import prove_machine
 from analyses.symbols.machine_verdict import judge
 from analyses.symbols.state_merging import merge_states
 from hooks.dynamics import Dynamics
@@ -18,11 +19,13 @@ from interp.journal import Journal
 
 MOST_WORDS = 100  # of the inputs that are merged beside all short words
 FAR = (1000, 10_000)  # symbols of words far beyond the inputs
+WIDEST_PROOF = 128  # units
 LEARNED_LENGTH = 200  # symbols, of longer inputs: random words of the learner are no longer
 
 
 def symbols(journal: Journal, reader: SymbolReader, words: np.ndarray, *, seed: int = 0, about: str = "") -> None:
-    """States after words merged at every threshold; the automaton learned up to the length of the words; its verdict beyond.
+    """States after words merged at every threshold; the automaton learned up to the length of the words; its verdict beyond,
+    and where nothing refutes it, a proof or none.
 
     Parameters
     ----------
@@ -47,7 +50,12 @@ def symbols(journal: Journal, reader: SymbolReader, words: np.ndarray, *, seed: 
         return
     journal.note(f"{about}automaton", automaton, **_arrays(machine))
     far = sorted({length, *(beyond for beyond in FAR if beyond > length)})
-    journal.note(f"{about}verdict", judge, machine, reader, lengths=far, generator=np.random.default_rng(seed))
+    verdict = journal.note(
+        f"{about}verdict", judge, machine, reader, lengths=far, generator=np.random.default_rng(seed)
+    )
+    network = reader.dynamics
+    if network is not None and network.dim <= WIDEST_PROOF and str(network.device) == "cpu" and not verdict.refuted:
+        journal.note(f"{about}proof for all words", prove_machine, machine, reader)
 
 
 def reader_for(

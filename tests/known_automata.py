@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from analyses.symbols.automaton import Automaton, automaton
-from hooks.symbol_reader import SymbolReader
+from hooks.dynamics import Dynamics
+from hooks.symbol_reader import SymbolReader, symbol_reader
 
 # state -> (after 0, after 1); 1 where the word so far is in the language.
 TABLES = {
@@ -92,4 +93,30 @@ def counting_reader(most: int = 10**9) -> SymbolReader:
         scores=lambda states: (states == 0).double()[:, None] - 0.5,
         vectors=lambda states: states.double()[:, None],
         name="a counter",
+    )
+
+
+def saturating_network(machine: Automaton) -> SymbolReader:
+    """A ReLU network that is this machine: units for its edges, 1 if the edge is taken and else 0, summed to a one-hot state.
+
+    A unit's input is 2 if state and symbol fit, 1 if one does, else 0; relu(2 z - 2.5) - relu(2 z - 3.5) makes 1 and 0 of it,
+    with slope 0 about these, so that small errors vanish in a step.
+    """
+    count, alphabet = machine.transitions.shape
+    leaves = torch.as_tensor(np.repeat(np.eye(count), alphabet, axis=0))  # (edges, states)
+    reads = torch.as_tensor(np.tile(np.eye(alphabet), (count, 1)))
+    enters = torch.as_tensor(np.eye(count)[machine.transitions.reshape(-1)].T.copy())
+    says = torch.as_tensor(np.eye(len(machine.outputs))[machine.labels].T.copy())
+    linear = torch.nn.functional.linear
+
+    def step(states: torch.Tensor, drive: torch.Tensor) -> torch.Tensor:
+        z = linear(states, leaves) + linear(drive, reads)
+        return linear(torch.relu(2 * z - 2.5) - torch.relu(2 * z - 3.5), enters)
+
+    return symbol_reader(
+        Dynamics(step, dim=count, driven=True, inputs=alphabet, name="a machine in ReLUs"),
+        start=torch.eye(count, dtype=torch.float64)[machine.initial],
+        readout=lambda states: linear(states, says),
+        symbols=machine.symbols,
+        outputs=machine.outputs,
     )

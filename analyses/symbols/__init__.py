@@ -12,6 +12,8 @@ graph_comparison       two symbolic graphs: edges, renamings, total variation be
 held_attractors        which machine the fixed points and cycles under held words make
 interchange            whether a network has the states of a machine: its states exchanged, its outputs as predicted
 machine_comparison     whether automata found on several roads are the same, pair by pair, drawn side by side
+machine_proof          whether a network says what a machine says after every word: an inductive invariant, proved
+machine_verdict        how far a machine and a network agree, far beyond the lengths it was found on; a counterexample
 markov_order           how far back the next symbol depends on the past, against exact shuffles
 prediction_excess      how far a predictor's loss is above the smallest possible one
 region_table           what each linear region does: share of time, fixed point, eigenvalues

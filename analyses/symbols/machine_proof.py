@@ -31,21 +31,21 @@ from torch import Tensor
 
 from analyses.maps._norms import norm_bounds
 from analyses.result import Check, Result, axes_or_new, counted
+from analyses.symbols._cells import Cells, centers_of, edges, metrics, split_states
 from analyses.symbols.automaton import Automaton, same_alphabet
 from hooks.dynamics import Dynamics
 from hooks.enclosure import EPS, Ball, Enclosure, enclose
 from hooks.errors import EnclosureError, InputError
 from hooks.symbol_reader import SymbolReader
-from hooks.tangent import jacobian
 from hooks.watch import Watch, quiet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-RELAXED = 200  # rounds of the centers and of the metrics; both only sharpen the proof
+PASSES = 20  # of the inequality, for each cell, while radii settle at given slopes
 GROWN = 12  # rounds of the radii, each with slopes over the cells as they are then
 MARGIN = 1.02  # by which radii exceed the least fixed point
-LARGEST = 1e6  # radius at which a proof is given up
+LARGEST = 1e6  # state or radius at which a proof is given up
 HELD = 1 << 22  # slope entries at once
 
 
@@ -90,9 +90,9 @@ class MachineProof(Result):
         machine = f"machine of {counted(self.states, 'state')}"
         if self.proved:
             return (
-                f"proved: the network says what the {machine} says after every word of any length, by "
-                f"{counted(len(self.radii), 'cell')} (the last {counted(self.depth, 'symbol')} told apart) that every symbol maps "
-                f"into one another, each step stretching by {self.stretches.max():.3g} at most, with scores "
+                f"proved: the network says what the {machine} says after every word of any length; "
+                f"{counted(len(self.radii), 'cell')}, the last {counted(self.depth, 'symbol')} told apart, are mapped into one "
+                f"another by every symbol, stretched by {self.stretches.max():.3g} at most, with scores "
                 f"{self.margins.min():.3g} or more apart"
             )
         return f"not proved: that the network says what the {machine} says after every word; {self.reasons[-1]}"
@@ -116,16 +116,8 @@ class MachineProof(Result):
         return ax
 
 
-@dataclass(frozen=True, eq=False)
-class _Cells:
-    """The machine with its states split by the last symbols: ``targets`` (cells, alphabet), ``places`` (cells,)."""
-
-    targets: Tensor
-    places: np.ndarray
-
-
 def prove_machine(
-    machine: Automaton, reader: SymbolReader, *, deepest: int = 6, most_cells: int = 256, watch: Watch = quiet
+    machine: Automaton, reader: SymbolReader, *, deepest: int = 8, most_cells: int = 1024, watch: Watch = quiet
 ) -> MachineProof:
     """Prove that the network is the machine, or say that no proof was found.
 
@@ -148,6 +140,8 @@ def prove_machine(
     same_alphabet(machine, reader)
     if reader.dynamics is None or reader.drives is None:
         raise InputError(f"{reader.name!r} is no map with a state of its own, so nothing can be proved of all words")
+    if reader.dynamics.dtype != torch.float64:
+        raise InputError(f"proofs are made in float64, and {reader.name!r} steps in {reader.dynamics.dtype}")
     if not machine.complete:
         raise InputError(
             f"{int((machine.transitions < 0).sum())} edges of the machine are unknown: prove a complete one"
@@ -163,7 +157,7 @@ def prove_machine(
 
 def _attempts(machine: Automaton, reader: SymbolReader, deepest: int, most_cells: int) -> Iterator[MachineProof]:
     for depth in range(deepest + 1):
-        cells = _cells(machine, depth)
+        cells = split_states(machine, depth)
         if depth and len(cells.places) > most_cells:
             return
         attempt = _attempt(machine, reader, cells, depth)
@@ -172,27 +166,11 @@ def _attempts(machine: Automaton, reader: SymbolReader, deepest: int, most_cells
             return
 
 
-def _cells(machine: Automaton, depth: int) -> _Cells:
-    """All that words lead to: a state and the last ``depth`` symbols, or the whole word where it is shorter."""
-    seen: dict[tuple[int, tuple[int, ...]], int] = {(machine.initial, ()): 0}
-    order, targets = [(machine.initial, ())], []
-    for state, last in order:
-        row = []
-        for symbol, after in enumerate(machine.transitions[state].tolist()):
-            cell = (after, (*last, symbol)[-depth:] if depth else ())
-            if cell not in seen:
-                seen[cell] = len(order)
-                order.append(cell)
-            row.append(seen[cell])
-        targets.append(row)
-    return _Cells(torch.tensor(targets), np.array([state for state, _ in order], dtype=np.int64))
-
-
-def _attempt(machine: Automaton, reader: SymbolReader, cells: _Cells, depth: int) -> MachineProof:
+def _attempt(machine: Automaton, reader: SymbolReader, cells: Cells, depth: int) -> MachineProof:
     dynamics, drives = reader.dynamics, reader.drives
     assert dynamics is not None and drives is not None
     start = reader.first(1).detach()
-    centers = _centers(dynamics, drives, cells, start)
+    centers = centers_of(dynamics, drives, cells, start)
     count, alphabet = cells.targets.shape
     nothing = np.full(count, np.nan)
 
@@ -205,12 +183,12 @@ def _attempt(machine: Automaton, reader: SymbolReader, cells: _Cells, depth: int
             stretches=np.full((count, alphabet), np.nan) if stretches is None else stretches, margins=margins, checks=(),
         )  # fmt: skip
 
-    if not torch.isfinite(centers).all():
+    if not bool((centers.abs() < LARGEST).all()):
         return failed("the states of a cell do not stay bounded")
     labels = machine.labels[cells.places]
     if (reader.says(centers) != labels).any():
         return failed("the network says otherwise in the middle of a cell")
-    T = _metrics(dynamics, drives, cells, centers)
+    T = metrics(dynamics, drives, cells, centers)
     Y, singular = torch.linalg.inv_ex(T)
     if singular.any() or not torch.isfinite(Y).all():
         return failed("no norm was found in which the steps shrink on average")
@@ -249,58 +227,6 @@ def _attempt(machine: Automaton, reader: SymbolReader, cells: _Cells, depth: int
     )  # fmt: skip
 
 
-def _edges(cells: _Cells, drives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every edge: its cell, its target and the drive."""
-    count, alphabet = cells.targets.shape
-    symbols = torch.arange(alphabet).repeat(count)
-    return torch.arange(count).repeat_interleave(alphabet), cells.targets.reshape(-1), drives[symbols]
-
-
-def _centers(dynamics: Dynamics, drives: Tensor, cells: _Cells, start: Tensor) -> Tensor:
-    """(cells, dim) middles of the boxes around the images of the predecessors' centers, the start among those of the first."""
-    sources, targets, drive = _edges(cells, drives)
-    index = targets[:, None].expand(-1, start.shape[1])
-    centers = start.expand(len(cells.places), -1)
-    for _ in range(RELAXED):
-        with torch.no_grad():
-            images = dynamics(centers[sources], drive)
-        low = torch.full_like(centers, torch.inf).scatter_reduce(0, index, images, "amin")
-        high = torch.full_like(centers, -torch.inf).scatter_reduce(0, index, images, "amax")
-        low[0], high[0] = torch.minimum(low[0], start[0]), torch.maximum(high[0], start[0])
-        moved = (low + high) / 2
-        if bool(((moved - centers).abs() <= 1e-12 * (1 + centers.abs())).all()):
-            return moved
-        centers = moved
-    return centers
-
-
-def _metrics(dynamics: Dynamics, drives: Tensor, cells: _Cells, centers: Tensor) -> Tensor:
-    """(cells, dim, dim) T with T'T = I + w sum over the symbols of J' T'T J at the successor, w small enough for a limit."""
-    sources, targets, drive = _edges(cells, drives)
-    slopes = jacobian(dynamics, centers[sources], drive)
-    eye = torch.eye(dynamics.dim, dtype=torch.float64)
-
-    def pulled(metric: Tensor) -> Tensor:
-        back = slopes.mT @ metric[targets] @ slopes
-        return torch.zeros_like(metric).index_add(0, sources, back)
-
-    probe, rate = eye.expand(len(centers), -1, -1), 0.0
-    for _ in range(30):  # power steps: the growth of the sum over words
-        after = pulled(probe)
-        rate = float(after.norm() / probe.norm())
-        if rate == 0:
-            break
-        probe = after / after.norm()
-    weight = min(1.0, 0.8 / max(rate, 1e-12))
-    metric = eye.expand(len(centers), -1, -1)
-    for _ in range(RELAXED):
-        following = eye + weight * pulled(metric)
-        if bool(((following - metric).abs() <= 1e-9 * metric.abs().amax()).all()):
-            break
-        metric = following
-    return torch.linalg.cholesky(following, upper=True)
-
-
 def _enclosed_inverse(T: Tensor, Y: Tensor) -> Ball:
     """T^-1 lies in Y +- : with E = I - Y T and |E| = d < 1 in the maximum norm, T^-1 - Y = sum of E^k Y over k >= 1."""
     off = (Ball.exact(torch.eye(T.shape[-1]).to(T)) - Ball.exact(Y) @ Ball.exact(T)).magnitude
@@ -326,9 +252,9 @@ def _enclosures(dynamics: Dynamics, drive: Tensor, at: Tensor, reach: Tensor) ->
         yield rows, enclose(dynamics, at[rows], reach[rows], drive[rows])
 
 
-def _offsets(dynamics: Dynamics, drives: Tensor, cells: _Cells, centers: Tensor, T: Tensor) -> Tensor:
+def _offsets(dynamics: Dynamics, drives: Tensor, cells: Cells, centers: Tensor, T: Tensor) -> Tensor:
     """(cells, alphabet) bounds of |T_q' (F_s(c_q) - c_q')|."""
-    sources, targets, drive = _edges(cells, drives)
+    sources, targets, drive = edges(cells, drives)
     at = centers[sources]
     parts = []
     for rows, image in _enclosures(dynamics, drive, at, torch.zeros_like(at)):
@@ -338,17 +264,17 @@ def _offsets(dynamics: Dynamics, drives: Tensor, cells: _Cells, centers: Tensor,
 
 
 def _stretches(
-    dynamics: Dynamics, drives: Tensor, cells: _Cells, centers: Tensor, reach: Tensor, T: Tensor, inverse: Ball
+    dynamics: Dynamics, drives: Tensor, cells: Cells, centers: Tensor, reach: Tensor, T: Tensor, inverse: Ball
 ) -> Tensor:
     """(cells, alphabet) bounds of |T_q' DF_s(X_q) T_q^-1|."""
-    sources, targets, drive = _edges(cells, drives)
+    sources, targets, drive = edges(cells, drives)
     parts = []
     for rows, image in _enclosures(dynamics, drive, centers[sources], reach[sources]):
         parts.append(norm_bounds(Ball.exact(T[targets[rows]]) @ image.slope @ inverse[sources[rows]]))
     return torch.cat(parts).reshape(cells.targets.shape)
 
 
-def _needed(cells: _Cells, offsets: Tensor, stretches: Tensor, radii: Tensor, away: Tensor) -> Tensor:
+def _needed(cells: Cells, offsets: Tensor, stretches: Tensor, radii: Tensor, away: Tensor) -> Tensor:
     """(cells,) the radii that hold the images of cells of these radii, and the start."""
     images = ((stretches * radii[:, None] + offsets) * (1 + 8 * EPS)).reshape(-1)
     needed = torch.zeros_like(radii).scatter_reduce(0, cells.targets.reshape(-1), images, "amax")
@@ -356,10 +282,10 @@ def _needed(cells: _Cells, offsets: Tensor, stretches: Tensor, radii: Tensor, aw
     return needed
 
 
-def _grown(cells: _Cells, offsets: Tensor, stretches: Tensor, away: Tensor) -> Tensor:
+def _grown(cells: Cells, offsets: Tensor, stretches: Tensor, away: Tensor) -> Tensor:
     """Radii a little above the least ones that hold their images at these stretches; infinite when there are none."""
     radii = torch.zeros_like(offsets[:, 0])
-    for _ in range(20 * len(radii) + RELAXED):
+    for _ in range(PASSES * (10 + len(radii))):
         needed = _needed(cells, offsets, stretches, radii, away) * (1 + 1e-9)
         if bool((needed <= radii).all()):
             return radii * MARGIN
@@ -385,7 +311,7 @@ def _margins(
     said = torch.as_tensor(labels)
     if middle.shape[1] == 1:
         sign = (2 * said - 1).to(torch.float64)[:, None]
-        leads = Ball((middle.value.mid - reader.threshold) * sign, middle.value.rad + EPS * abs(reader.threshold))
+        leads = (middle.value - Ball.exact(torch.tensor(reader.threshold).to(centers))) * Ball.exact(sign)
         slopes = over.slope
     else:
         rows = torch.arange(len(said))
@@ -395,9 +321,5 @@ def _margins(
             leads.mid.masked_fill(torch.nn.functional.one_hot(said, middle.shape[1]).bool(), torch.inf), leads.rad
         )
     size = _lengths((slopes @ inverse)[..., None])
-    lowest = leads.mid - leads.rad - size * radii[:, None] * (1 + 4 * EPS)
-    return (lowest - 8 * EPS * leads.magnitude).amin(dim=1) if middle.shape[1] == 1 else _least(lowest)
-
-
-def _least(lowest: Tensor) -> Tensor:
-    return torch.nan_to_num(lowest, nan=torch.inf, posinf=torch.inf).amin(dim=1)
+    lowest = (leads.mid - leads.rad) * (1 - 4 * EPS) - size * radii[:, None] * (1 + 4 * EPS)
+    return lowest.amin(dim=1)
