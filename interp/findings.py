@@ -31,14 +31,17 @@ from analyses.trajectories.stream_geometry import StreamGeometry
 
 R = TypeVar("R", bound=Result)
 RATE = 0.05  # of false ones among the discoveries of a page
-SAID: tuple[tuple[type[Result], str], ...] = (  # results whose summary is their sentence, in the order of the page
-    (ExactFixedPoints, "By its linear regions"),
-    (ExactCycles, "By words of regions"),
-    (RegionTable, "Regions"),
+Heads = tuple[tuple[type[Result], str], ...]  # results whose summary is their sentence, in the order of the account
+MACHINE: Heads = (
     (LearnedAutomaton, "Automaton"),
     (MachineVerdict, "Verdict"),
     (MachineProof, "For all words"),
     (StateMerging, "States after words"),
+)
+SAID: Heads = (
+    (ExactFixedPoints, "By its linear regions"),
+    (ExactCycles, "By words of regions"),
+    (RegionTable, "Regions"),
     (Basins, "Basins"),
     (MinimalKicks, "Smallest kicks"),
     (SlowPoints, "Slow points"),
@@ -101,7 +104,7 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
     table, spectrum = _first(results, Transitions), _first(results, LyapunovSpectrum)
     portrait, geometry = _first(results, StreamGeometry), _first(results, LinearGeometry)
     proofs = [result for result in results.values() if isinstance(result, Certificates)]
-    sentences = []
+    sentences = _summaries(results, MACHINE)  # of a network that reads symbols the first thing to know
     if points is not None:
         sentences.append(memory_sentence(points, cycles, geometry))
         if len(points.points):
@@ -110,7 +113,7 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
         sentences.append(cycle_sentence(cycles, proofs))
     if table is not None and len(table.targets) > 1:
         sentences.append(mechanism_sentence(table))
-    sentences += [f"{head}: {found.summary()}." for kind, head in SAID if (found := _first(results, kind)) is not None]
+    sentences += _summaries(results, SAID)
     swaps = _first(results, SwapTest)
     if swaps is not None:
         sentences.append(exchange_sentence(swaps))
@@ -254,6 +257,11 @@ def open_questions(
     if failed:
         doubts.append(f"Not shown: completeness of the cycles ({'; '.join(f'{c.name} is {c.got:g}' for c in failed)}).")
     return doubts
+
+
+def _summaries(results: Mapping[str, Result], heads: Heads) -> list[str]:
+    """The first result of each kind."""
+    return [f"{head}: {found.summary()}." for kind, head in heads if (found := _first(results, kind)) is not None]
 
 
 def _first(results: Mapping[str, Result], kind: type[R]) -> R | None:
