@@ -258,7 +258,7 @@ study = CaseStudy(
     scales={
         "tiny": {"languages": (1,), "updates": 60, "seed": 0, "tests": ((50, 16),), "burn_in": 500, "note": ", small"},
         "quick": {"languages": tuple(TOMITA), "updates": 2000, "seed": 0,
-                  "tests": ((1000, 48), (10_000, 12)), "burn_in": 10_000, "note": ""},
+                  "tests": ((1000, 48), (10_000, 12)), "burn_in": 40_000, "note": ""},
         "full": {"languages": tuple(TOMITA), "updates": 6000, "seed": 0,
                  "tests": ((1000, 192), (10_000, 48)), "burn_in": 100_000, "note": ""},
     },
