@@ -15,7 +15,7 @@ rates -1 for exp(-t), and for the power law its Laplace integral on a grid of ln
 The figure is not reproduced (numbers of the full scale). Up to the paper's lag of 100 no fit of a power law needs rates much
 slower than 1/100, however many units it has: its radius does not fall with m but rises, since more units share the slow part,
 and neighbouring curves do not cross below an error of 1. Where a radius does fall, it counts the weights, for exp(-t) as for
-the power law: to the power -0.3 to -0.4, and -0.03 to 0.02 when moves have one Euclidean length. What the theorem says is there
+the power law: to the power -0.3 to -0.4, and -0.03 to 0.13 when moves have one Euclidean length. What the theorem says is there
 in two other numbers. The radius of a power law shrinks with the lag up to which it is kept, 46 times from 100 to 10 000 at 64
 units, and that of exp(-t) does not. And rates written as exp or softplus give the power law a radius 4 to 16 times as large,
 and exp(-t), which has no need of it, the same or less.
