@@ -103,16 +103,16 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
         sentences.append(f"By words of regions: {words.summary()}.")
     if regions is not None:
         sentences.append(f"Regions: {regions.summary()}.")
-    for kind, head in (
-        (LearnedAutomaton, "Automaton"),
-        (MachineVerdict, "Verdict"),
-        (MachineProof, "For all words"),
-        (StateMerging, "States after words"),
-    ):
-        found = _first(results, kind)
-        if found is not None:
-            sentences.append(f"{head}: {found.summary()}.")
-    for kind, head in ((Basins, "Basins"), (MinimalKicks, "Smallest kicks"), (SlowPoints, "Slow points")):
+    heads: dict[type[Result], str] = {
+        LearnedAutomaton: "Automaton",
+        MachineVerdict: "Verdict",
+        MachineProof: "For all words",
+        StateMerging: "States after words",
+        Basins: "Basins",
+        MinimalKicks: "Smallest kicks",
+        SlowPoints: "Slow points",
+    }
+    for kind, head in heads.items():
         found = _first(results, kind)
         if found is not None:
             sentences.append(f"{head}: {found.summary()}.")
