@@ -146,7 +146,9 @@ def _spelled(value: Any) -> str:
             return _spelled(value.dynamics())
         case SymbolReader():
             driven = "" if value.drives is None else f" by {_spelled(value.drives)}"
-            return f"<reader of {value.name} {value.fingerprint}{driven}>"
+            start = value.first(1)  # where it is and what is read out there tell readers of one network apart
+            begun = f"{_spelled(value.vectors(start))} {_spelled(value.probabilities(start))}"
+            return f"<reader of {value.name} {value.fingerprint}{driven} from {begun}>"
         case Trajectory():
             return f"<trajectory {_spelled(value.states)}>"
         case torch.Tensor():

@@ -128,7 +128,8 @@ class MachineVerdict(Result):
         for null in self.nulls:
             ax.axhline(float(np.median(null.draws)), color="0.6", ls="--", lw=1, label="answers dealt to other words")
         ax.set(xlabel="symbols of a word", ylabel="share that agrees", ylim=(-0.02, 1.05))
-        ax.legend(fontsize=7, frameon=False)
+        if len(self.lengths) or self.nulls:
+            ax.legend(fontsize=7, frameon=False)
         return ax
 
 

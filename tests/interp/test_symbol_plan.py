@@ -6,10 +6,12 @@ import torch
 from torch import nn
 
 from analyses.symbols.automaton import automaton
+from analyses.symbols.state_merging import merge_states
 from hooks.errors import InputError
 from hooks.families import recurrent
+from hooks.symbol_reader import symbol_reader
 from interp.findings import account
-from interp.journal import Journal
+from interp.journal import Journal, recorded
 from interp.plans import report
 from interp.symbol_plan import reader_for, reader_note, symbols
 
@@ -65,6 +67,17 @@ def test_a_page_holds_the_automaton_of_one_hot_inputs(tmp_path):
     assert "automaton" in titles and "verdict" in titles
     assert "read as 2 symbols" in page.provenance["notes"]
     assert "Automaton: 2 states" in (tmp_path / "report.html").read_text()
+
+
+def test_a_call_tells_readers_of_one_network_by_start_and_drives():
+    network = parity_map()
+    readers = [
+        symbol_reader(network),
+        symbol_reader(network, start=[1.0, 0.0]),
+        symbol_reader(network, drives=[[0.0, 1.0]] * 2),
+    ]
+    calls = [recorded(merge_states, (reader, 3), {}) for reader in readers]
+    assert len(set(calls)) == 3 and calls[0] == recorded(merge_states, (symbol_reader(network), 3), {})
 
 
 def test_other_inputs_are_no_symbols():
