@@ -45,7 +45,6 @@ SAID: Heads = (
     (Basins, "Basins"),
     (MinimalKicks, "Smallest kicks"),
     (SlowPoints, "Slow points"),
-    (UnitEffects, "Units silenced, measured by what is said"),
 )
 
 
@@ -117,6 +116,7 @@ def account(results: Mapping[str, Result]) -> tuple[str, ...]:
     swaps = _first(results, SwapTest)
     if swaps is not None:
         sentences.append(exchange_sentence(swaps))
+    sentences += _summaries(results, ((UnitEffects, "Units silenced, measured by what is said"),))
     if spectrum is not None:
         sentences.append(exponent_sentence(spectrum))
     if portrait is not None:
