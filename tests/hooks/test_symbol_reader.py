@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
+from analyses.symbols.active_learning import learn_automaton
+from analyses.symbols.automaton import automaton
 from hooks.dynamics import Dynamics, rollout
 from hooks.errors import DrivenError, InputError
+from hooks.families import embeddings, state_space_model
 from hooks.symbol_reader import prefix_reader, symbol_reader
+from tests.tiny import tiny
 
 
 def turning(classes: int = 3) -> Dynamics:
@@ -76,3 +81,27 @@ def test_what_cannot_be_read_is_refused():
     with pytest.raises(InputError, match="training mode"):
         prefix_reader(torch.nn.Embedding(4, 3).train(), tokens=(0, 1), begin=(0,))
     assert reader.after([])[0].shape == (0,)
+
+
+def test_a_state_space_model_says_the_same_by_its_states_and_by_its_prefixes():
+    """One network through both readers: from float64 states, and from the model's own pass over all it has read."""
+    model = tiny("mamba")
+    dynamics, ids = state_space_model(model), (3, 11, 19)
+    head = model.get_output_embeddings().weight.detach().double()
+    begun = dynamics(torch.zeros(1, dynamics.dim, dtype=torch.float64), embeddings(model, [0]))
+    by_states = symbol_reader(
+        dynamics, drives=embeddings(model, ids), start=begun[0], readout=lambda z: z[:, -head.shape[1] :] @ head.T
+    )
+    by_prefixes = prefix_reader(model, tokens=ids, begin=(0,))
+    words = np.random.default_rng(0).integers(0, 3, (20, 8))
+    assert np.array_equal(by_states.read(words).labels["output"], by_prefixes.read(words).labels["output"])
+
+
+def test_a_transformer_is_taught_as_any_reader_is_and_fails_as_one_that_is_no_machine():
+    """Each of 50 random logits leads after some words of an untrained GPT-2: more states than are allowed."""
+    pytest.importorskip("aalpy")
+    reader = prefix_reader(tiny("gpt2"), tokens=(1, 2), begin=(0,))
+    learned = learn_automaton(reader, length=8, longest=12, long_words=0, most_states=12)
+    assert not learned.found and "states" in learned.summary()
+    even = prefix_reader(lambda tokens: one_hot(tokens.cumsum(1) % 2, 2).double(), tokens=(0, 1), begin=(0,))
+    assert learn_automaton(even, length=8).machine.isomorphic_to(automaton([[0, 1], [1, 0]], [0, 1]))
