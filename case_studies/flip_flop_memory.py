@@ -24,9 +24,10 @@ from hooks.dynamics import Dynamics, rollout
 from hooks.families import recurrent as recurrent_map
 from hooks.trajectory import Trajectory
 from interp.claims import Claim
+from interp.driving import pulses_of
 from interp.findings import account
 from interp.journal import Journal
-from interp.plans import pulses_of, recurrent
+from interp.plans import recurrent
 
 BITS, UNITS = 3, 16
 Kind = Literal["GRU", "tanh"]

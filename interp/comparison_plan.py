@@ -23,11 +23,12 @@ from hooks.dynamics import Dynamics
 from hooks.errors import ContractError, InputError, InterpError
 from hooks.symbol_reader import SymbolReader
 from hooks.trajectory import Trajectory
+from interp.driving import driving_inputs, visited
 from interp.findings import discoveries
 from interp.journal import Journal
 from interp.network import load
 from interp.page import Report, writable
-from interp.plans import UNWRITTEN, driving_inputs, visited
+from interp.plans import UNWRITTEN
 from interp.symbol_plan import machine_of, reader_for
 
 PERIODS = (2, 3)

@@ -33,6 +33,7 @@ from hooks.families import PiecewiseLinear
 from hooks.pretrained import is_transformers
 from hooks.trajectory import Trajectory
 from interp.causal_step import causal_tests
+from interp.driving import driving_inputs, pulses_of, visited
 from interp.findings import account
 from interp.journal import Journal
 from interp.loop_plan import loop_report
@@ -47,7 +48,6 @@ LONGEST_WORD, WORD_BITS, WIDEST_WORD = 6, 12, 256  # symbols, bits and coordinat
 LONG_RUN = 1000  # steps, the first fifth a transient, over which the shares of linear regions are counted
 MOST_MEMORIES = 64  # of which the smallest kicks are sought
 WIDEST_SPECTRUM = 64  # directions of a full Lyapunov spectrum; wider maps get the leading 16
-MOST_PULSES = 16
 UNWRITTEN = "Its map is code: no weights are written beside the page, and interp verify can prove nothing of it again."
 
 
@@ -242,25 +242,6 @@ def memory_names(dynamics: Dynamics, memories: list[np.ndarray]) -> tuple[str, .
     return spelled if len(set(spelled)) == len(spelled) else numbered
 
 
-def pulses_of(inputs: np.ndarray | None, rest: np.ndarray) -> dict[str, np.ndarray]:
-    """Kicks of one input channel at a time: the values it takes in the data when they are few, else its extremes.
-
-    Without data, +1 and -1 on each of the first channels.
-    """
-    kicks: dict[str, np.ndarray] = {}
-    for channel in range(min(len(rest), MOST_PULSES // 2)):
-        if inputs is None:
-            values = rest[channel] + np.array([1.0, -1.0])
-        else:
-            seen = np.unique(inputs[..., channel])
-            values = seen if len(seen) <= 4 else seen[[0, -1]]
-        for value in sorted(values[values != rest[channel]], reverse=True):
-            kick = rest.copy()
-            kick[channel] = value
-            kicks[f"{value:+g} on {channel + 1}"] = kick
-    return kicks
-
-
 def report(
     source: Any,
     *,
@@ -372,50 +353,3 @@ def report(
     subject = f"{name}: {dynamics.name}" if name else dynamics.name
     sentences = account(journal.results)
     return Report(subject, journal.findings, (), sentences, provenance, maps=journal.maps).written(folder)
-
-
-def driving_inputs(dynamics: Dynamics, inputs: Any) -> np.ndarray:
-    """Inputs as (runs, steps, inputs) float64, or a refusal that says what came."""
-    array = np.asarray(inputs)
-    if not dynamics.inputs:
-        raise InputError(f"{dynamics.name} takes no inputs, but an array of shape {array.shape} came")
-    if array.dtype.kind != "f":
-        raise InputError(
-            f"inputs are floating-point numbers, but {array.dtype} came: convert with inputs.astype(float)"
-        )
-    array = array[None] if array.ndim == 2 else array
-    if array.ndim != 3 or array.shape[2] != dynamics.inputs:
-        raise InputError(
-            f"inputs have shape (runs, steps, {dynamics.inputs}) or (steps, {dynamics.inputs}), but {np.shape(inputs)} came"
-        )
-    if 0 in array.shape:
-        raise InputError(f"the inputs are empty: shape {np.shape(inputs)}")
-    if not np.isfinite(array).all():
-        raise InputError(f"{int((~np.isfinite(array)).sum())} input values are not finite")
-    return array.astype(np.float64)
-
-
-def visited(
-    dynamics: Dynamics, initial: np.ndarray | None, inputs: np.ndarray | None, seed: int
-) -> tuple[Trajectory, tuple[str, ...]]:
-    """States the network visits, under its inputs or at rest, and what was assumed to get them."""
-    if inputs is not None:
-        start = np.zeros(dynamics.dim) if initial is None else initial
-        note = "The portrait is along the inputs; fixed points, cycles, basins and exponents are those with the drive at zero."
-        return rollout(dynamics, np.tile(start, (len(inputs), 1)), drives=inputs), (note,)
-    held = dynamics.hold(np.zeros(dynamics.inputs)) if dynamics.driven else dynamics
-    generator = torch.Generator().manual_seed(seed)
-    box = None if held.box is None else held.box(None)
-    if box is None:
-        starts = torch.randn(64, dynamics.dim, generator=generator, dtype=torch.float64)
-        where = "64 standard normal states"
-    else:
-        low, high = (side.double().cpu() for side in box)
-        starts = low + (high - low) * torch.rand(64, dynamics.dim, generator=generator, dtype=torch.float64)
-        where = "64 states drawn in its trapping box"
-    drive = (
-        "No inputs were given: the drive is held at zero, and pulses are +1 and -1 on each channel. "
-        if dynamics.driven
-        else ""
-    )
-    return rollout(held, starts, steps=100), (f"{drive}Runs start from {where}.",)

@@ -266,6 +266,7 @@ def fitted(kind: Kind, pieces: list[np.ndarray], count: int, limits: Limits, gen
 
 
 def stationary(transitions: np.ndarray) -> np.ndarray:
+    """(states,) shares that the transitions (states, states) keep."""
     states = len(transitions)
     equations = np.vstack([transitions.T - np.eye(states), np.ones(states)])
     return np.linalg.lstsq(equations, np.append(np.zeros(states), 1.0), rcond=None)[0].clip(min=0)

@@ -81,7 +81,7 @@ def test_copies_with_permuted_units_are_at_distance_0_and_none_stands_out(tmp_pa
     """The same weights with the units in four orders, under the same inputs."""
     rng = np.random.default_rng(1)
     files = [saved(tmp_path / "copy0.pt", 2, rng)]
-    weights = torch.load(files[0])
+    weights = torch.load(files[0], weights_only=True)
     W, U = (weights[f"weight_{kind}_l0"].numpy() for kind in ("hh", "ih"))
     for number in range(1, 4):
         P = np.eye(UNITS)[rng.permutation(UNITS)] * rng.choice([-1.0, 1.0], UNITS)

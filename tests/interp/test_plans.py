@@ -13,8 +13,9 @@ from analyses.symbols.region_table import RegionTable
 from hooks.dynamics import Dynamics
 from hooks.errors import ContractError, InputError
 from hooks.families import LeakyRate, PiecewiseLinear
+from interp.driving import pulses_of
 from interp.page import read
-from interp.plans import memory_names, pulses_of, report
+from interp.plans import memory_names, report
 
 
 def of_kind(written, kind):
