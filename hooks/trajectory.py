@@ -85,6 +85,19 @@ class Trajectory:
         assert self.lengths is not None
         return np.arange(self.states.shape[1]) < self.lengths[:, None]
 
+    def series(self) -> Float[np.ndarray, "series steps"]:
+        """Every coordinate of every run as a series, run by run: (runs x dim, steps).
+
+        Raises InputError when runs differ in length.
+        """
+        assert self.lengths is not None
+        runs, steps, dim = self.states.shape
+        if (self.lengths != steps).any():
+            raise InputError(
+                f"series have one length, but runs have {self.lengths.min()} to {self.lengths.max()} steps: cut them first"
+            )
+        return self.states.transpose(0, 2, 1).reshape(runs * dim, steps)
+
     def points(self) -> Float[np.ndarray, "points dim"]:
         """All states that happened, run after run."""
         return self.states[self.valid]

@@ -9,12 +9,19 @@ import numpy as np
 import torch
 
 from hooks.errors import InputError
+from hooks.trajectory import Trajectory
 
 AT_ONCE = 2**18  # steps held in one pass: 2 MB
 
 
 def as_series(data: Any, dimensions: tuple[int, ...], shapes: str) -> np.ndarray:
-    """Numbers as float64; refuses another number of axes, and entries not finite or out of range."""
+    """Numbers as float64; refuses another number of axes, and entries not finite or out of range.
+
+    Of a Trajectory every unit of every run is a series, or, where runs of several variables are asked for, every run.
+    """
+    if isinstance(data, Trajectory):
+        series = data.series()
+        data = series if 3 not in dimensions else data.states
     array = np.asarray(data.detach().cpu() if isinstance(data, torch.Tensor) else data, dtype=np.float64)
     if array.ndim not in dimensions:
         raise InputError(f"a recording has shape {shapes}, but {array.shape} came")
