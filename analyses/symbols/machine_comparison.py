@@ -86,7 +86,7 @@ class MachineComparison(Result):
             if word
         ]
         text += f"; told apart: {', '.join(apart[:3])}" if apart else ""
-        return text + (f" and {len(apart) - 3} pairs more" if len(apart) > 3 else "")
+        return text + (f" and {counted(len(apart) - 3, 'pair')} more" if len(apart) > 3 else "")
 
     def plot(self, ax: Axes | None = None) -> Axes:
         """Every minimal machine, side by side; those that are the same as the first one are named so."""
