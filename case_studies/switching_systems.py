@@ -226,7 +226,7 @@ study = CaseStudy(
               "the pull goes on otherwise and may take a region",
               _index(PARTICLE, "regions of 2")),
         Claim("largest index, of either sign, on phase-randomised copies", 0, "copies know nothing of the modes", 0.1,
-              "a run of the thermostat keeps its phase: squared correlations of 32 random phases, 0.01 on average, 0.07 in 1 %", _largest_of_copies),
+              "a thermostat keeps its phase: 32 phases, their mean squared 0.01 on average, 0.07 in 1 %", _largest_of_copies),
     ),
     scales={
         "tiny": {"runs": 4, "steps": 100, "updates": 30, "fits": 1, "judged": False},
