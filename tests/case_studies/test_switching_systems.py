@@ -50,7 +50,7 @@ def test_a_thermostat_stays_in_a_mode_for_the_time_of_its_closed_form():
 
 
 def test_a_particle_leaves_its_mode_as_often_as_said_and_moves_as_its_mode_says():
-    """Four standard errors sqrt(p q / n) of 2000 steps a mode or more; the pull's residual is the noise, to four errors of its size."""
+    """Four standard errors sqrt(p q / n) of 2000 steps a mode or more, and of the size of the pull's residual."""
     seen, modes = particle(30, 300, np.random.default_rng(0))
     stays = np.diag(mode_recovery(modes, modes, draws=0).switches)
     assert np.abs(1 - stays - LEAVES).max() < 4 * np.sqrt(LEAVES * (1 - LEAVES) / 2000)
