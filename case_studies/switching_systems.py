@@ -117,8 +117,9 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
         half = len(seen) // 2
         copy = phase_randomised(seen)
         indices: list[str] = []
-        for recorded, suffix in ((seen, ""), (copy, COPY)):
-            symbols = _symbols(journal, f"{name}{suffix}{specimen.note}", recorded, half, number, specimen)
+        for recorded, suffix, fits in ((seen, "", specimen.fits), (copy, COPY, 1)):
+            title = f"{name}{suffix}{specimen.note}"
+            symbols = _symbols(journal, title, recorded, half, number, specimen.updates, fits)
             for way, own in symbols.items():
                 title = f"{name}, {way}{suffix}{specimen.note}"
                 found = journal.note(title, mode_recovery, own, modes[half:])
@@ -129,14 +130,14 @@ def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
 
 
 def _symbols(
-    journal: Journal, title: str, recorded: np.ndarray, half: int, number: int, specimen: Specimen
+    journal: Journal, title: str, recorded: np.ndarray, half: int, number: int, updates: int, fits: int
 ) -> dict[str, np.ndarray]:
     """Name of a symboliser -> (held-out runs, steps) symbols; each was made from the first half of the runs."""
     shown, held = recorded[:half], recorded[half:]
-    recipe = TeacherForcing(steps=specimen.updates, every=5, length=50, learning_rates=(5e-3, 1e-4), noise=0.01)
+    recipe = TeacherForcing(steps=updates, every=1, length=20, learning_rates=(1e-2, 1e-4), noise=0.0)
     made = journal.note(
-        f"almost-linear RNNs of the {title}", fit_almost_linear, shown, LATENT, RELU, runs=specimen.fits, recipe=recipe,
-        standardise=True, select_every=max(1, specimen.updates // 6), orbit=1000,
+        f"almost-linear RNNs of the {title}", fit_almost_linear, shown, LATENT, RELU, runs=fits, recipe=recipe,
+        standardise=True, select_every=max(1, updates // 6), orbit=1000,
     )  # fmt: skip
     symbols = {}
     for relu in RELU:
@@ -230,7 +231,7 @@ study = CaseStudy(
     ),
     scales={
         "tiny": {"runs": 4, "steps": 100, "updates": 30, "fits": 1, "judged": False},
-        "quick": {"runs": 64, "steps": 125, "updates": 3000, "fits": 3, "judged": True},
-        "full": {"runs": 128, "steps": 250, "updates": 30_000, "fits": 10, "judged": True},
+        "quick": {"runs": 64, "steps": 125, "updates": 12_000, "fits": 5, "judged": True},
+        "full": {"runs": 128, "steps": 250, "updates": 40_000, "fits": 10, "judged": True},
     },
 )  # fmt: skip

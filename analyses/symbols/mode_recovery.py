@@ -80,6 +80,11 @@ class ModeRecovery(Result):
         return np.divide(1.0, left, out=np.where(np.isnan(left), np.nan, np.inf), where=left > 0)
 
     @property
+    def purity(self) -> float:
+        """Share of the steps in the mode that their symbol has most often: 1 when symbols only split modes, NaN without a step."""
+        return float(self.counts.max(axis=1, initial=0).sum() / self.counts.sum()) if self.counts.size else np.nan
+
+    @property
     def beyond_chance(self) -> bool:
         """Whether the index is above that of shifted symbols, which at most 5 % of the draws equal."""
         return bool(self.nulls) and all(null.beaten and null.observed > np.median(null.draws) for null in self.nulls)
@@ -94,6 +99,8 @@ class ModeRecovery(Result):
         text += f"; adjusted Rand index {self.adjusted_rand:.3g}"
         for null in self.nulls:
             text += f", median {np.median(null.draws):.2g} under {null.name} (p = {null.p:.2g})"
+        text += f"; the mode is right in {self.purity:.3g} of the steps when each symbol stands for its commonest mode "
+        text += f"({self.counts.sum(axis=0).max() / self.counts.sum():.3g} by the commonest mode alone)"
         recalls, dwells = (" and ".join(f"{value:.3g}" for value in row) for row in (self.recalled, self.dwells[0]))
         text += f"; recalled {recalls}; modes last {dwells} steps, their symbols "
         text += " and ".join(f"{value:.3g}" for value in self.dwells[1])

@@ -63,6 +63,14 @@ def test_the_index_is_that_of_scikit_learn_and_counts_no_padding():
     assert np.allclose(result.switches, expected)
 
 
+def test_symbols_that_split_modes_are_pure_though_their_index_is_below_1():
+    """Two modes of n / 2 steps, each halved: (s - e) / (m - e) of pairs, s = n^2 / 8, e = s / 2, m = 3 s / 2, so 1 / 2."""
+    modes = np.tile([0, 1], (1, 5000))
+    result = mode_recovery(modes + 2 * (np.arange(modes.size) % 4 > 1), modes, draws=0)
+    assert result.purity == 1 and result.adjusted_rand == pytest.approx(0.5, abs=1e-3)  # to order 1 / n
+    assert (result.recalled == 0.5).all()
+
+
 def test_the_null_keeps_runs_and_knows_a_period():
     """One periodic run, symbols a quarter late: as good as a shift at random; one mode a run: every shift is in vain."""
     modes = np.tile([0, 0, 0, 0, 1, 1, 1, 1], 50)
