@@ -11,6 +11,18 @@ relation in what is seen.
 Three symbolisers see half of the runs and are scored on the others: regions of almost-linear RNNs (1 and 2 rectified units, the
 run of smallest divergence, forced by the recording), the states of a hidden Markov chain and k-means clusters, as many as
 modes. Beside each stands the same on a phase-randomised copy of the recording, of which the modes say nothing.
+
+Found at "quick": where a mode is an affine relation of the pair, hidden states name it in every step of the thermostat and all
+but one of the particle's; clusters do not. Regions name a thermostat's modes in 95 % of the steps, though no model comes near the
+recording's own divergence, and a particle's not at all. At the border they fall short, and not for want of a good model:
+longer trainings gave models of two units whose orbits diverge from the recording no more than the recording from itself, and
+whose index was 0.45. The map is continuous, so a border that is misplaced by little costs little in prediction; but a quarter
+of the steps lie within 0.65 of the line, 7 % of a standard deviation, and a threshold misplaced by that has index 0.43. The
+copies' claim fails by the hidden states of the particle's (0.11, and 0.12 when shifted): a copy keeps the mean of each run, and
+runs of three stays differ in their modes. Against shifted symbols no copy's index is larger than by chance.
+
+The claims were fixed first. The first training (3000 updates, forced every fifth step, noise 0.01, three runs) gave 0.47 for the
+thermostat's regions and 0.13 at the border; forcing at every step, without noise and longer, took its place.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class ModeRecovery(Result):
 
     @property
     def purity(self) -> float:
-        """Share of the steps in the mode that their symbol has most often: 1 when symbols only split modes, NaN without a step."""
+        """Share of the steps in the mode that their symbol has most often: 1 when symbols only split modes; NaN without any."""
         return float(self.counts.max(axis=1, initial=0).sum() / self.counts.sum()) if self.counts.size else np.nan
 
     @property
