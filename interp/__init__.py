@@ -107,6 +107,7 @@ _WHERE = {
     "merge_states": "analyses.symbols.state_merging",
     "mfdfa": "analyses.series.multifractal",
     "minimal_kicks": "analyses.maps.kicks",
+    "mode_recovery": "analyses.symbols.mode_recovery",
     "neighbour_readout": "analyses.trajectories.neighbour_readout",
     "neuron_multifractal": "analyses.weights.neuron_multifractal",
     "odd_one_out": "analyses.series.odd_one_out",

@@ -73,6 +73,7 @@ from analyses.symbols.machine_comparison import compare_machines as compare_mach
 from analyses.symbols.machine_proof import prove_machine as prove_machine
 from analyses.symbols.machine_verdict import judge as judge
 from analyses.symbols.markov_order import markov_order as markov_order
+from analyses.symbols.mode_recovery import mode_recovery as mode_recovery
 from analyses.symbols.prediction_excess import prediction_excess as prediction_excess
 from analyses.symbols.region_table import region_table as region_table
 from analyses.symbols.regions import regions as regions

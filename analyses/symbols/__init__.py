@@ -16,6 +16,7 @@ machine_comparison  whether automata found on several roads are the same, pair b
 machine_proof       whether a network says what a machine says after every word: an inductive invariant, proved
 machine_verdict     how far a machine and a network agree, far beyond the lengths it was found on; a counterexample
 markov_order        how far back the next symbol depends on the past, against exact shuffles
+mode_recovery       whether symbols found without labels name the modes in which a system really was
 prediction_excess   how far a predictor's loss is above the smallest possible one
 region_table        what each linear region does: share of time, fixed point, eigenvalues
 regions             the linear regions visited: occupancy, coverage, dwell times, jumps
