@@ -130,7 +130,9 @@ def memory(module: Forecaster) -> LongExpressiveMemory:
 def held(network: LongExpressiveMemory, shares: np.ndarray) -> LongExpressiveMemory:
     """The network with z's and y's time steps constant, (2 units,) in (0, dt)."""
     logits = torch.logit(torch.from_numpy(shares) / network.dt)
-    still = {f"{kind}_{part}": torch.zeros_like(getattr(network, f"{kind}_{part}")) for kind in "WV" for part in "12"}
+    still: Any = {
+        f"{kind}_{part}": torch.zeros_like(getattr(network, f"{kind}_{part}")) for kind in "WV" for part in "12"
+    }
     return replace(network, **still, b_1=logits[: network.units], b_2=logits[network.units :])
 
 

@@ -14,6 +14,7 @@ on enclosures alike; a step costs four products of (units, units).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -197,12 +198,13 @@ def long_expressive_memory(cell: nn.Module, *, readout: nn.Linear | None = None)
             f"{type(cell).__name__} has no {', '.join(missing)}: a cell of the authors' layout has inp2hid, hid2hid, "
             f"transform_z and dt; any other enters as LongExpressiveMemory(W_1=..., dt=...)"
         )
-    (V_2, V_1, V_y, V_z), (c_2, c_1, c_y, c_z) = (w.detach().chunk(4) for w in (cell.inp2hid.weight, cell.inp2hid.bias))
-    (W_2, W_1, W_z), (a_2, a_1, a_z) = (w.detach().chunk(3) for w in (cell.hid2hid.weight, cell.hid2hid.bias))
-    inner = cell.transform_z
+    own: Any = cell
+    (V_2, V_1, V_y, V_z), (c_2, c_1, c_y, c_z) = (w.detach().chunk(4) for w in (own.inp2hid.weight, own.inp2hid.bias))
+    (W_2, W_1, W_z), (a_2, a_1, a_z) = (w.detach().chunk(3) for w in (own.hid2hid.weight, own.hid2hid.bias))
+    inner = own.transform_z
     return LongExpressiveMemory(
         W_1=W_1, W_2=W_2, W_z=W_z, W_y=inner.weight.detach(), V_1=V_1, V_2=V_2, V_z=V_z, V_y=V_y,
-        b_1=c_1 + a_1, b_2=c_2 + a_2, b_z=c_z + a_z, b_y=c_y + inner.bias.detach(), dt=float(cell.dt),
+        b_1=c_1 + a_1, b_2=c_2 + a_2, b_z=c_z + a_z, b_y=c_y + inner.bias.detach(), dt=float(own.dt),
         W_out=None if readout is None else readout.weight.detach(),
         b_out=None if readout is None or readout.bias is None else readout.bias.detach(),
     )  # fmt: skip
