@@ -96,6 +96,8 @@ _WHERE = {
     "LiquidTimeConstant": "hooks.families.liquid",
     "load": "interp.network",
     "load_dictionary": "hooks.dictionary",
+    "long_expressive_memory": "hooks.families.long_expressive_memory",
+    "LongExpressiveMemory": "hooks.families.long_expressive_memory",
     "long_range": "analyses.series.long_range",
     "loop": "hooks.families.loop",
     "loop_attractors": "analyses.maps.loop_attractors",

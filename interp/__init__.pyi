@@ -135,6 +135,8 @@ from hooks.families.linear_form import linear_attention as linear_attention
 from hooks.families.linear_form import selective_layer as selective_layer
 from hooks.families.liquid import LiquidTimeConstant as LiquidTimeConstant
 from hooks.families.liquid import liquid as liquid
+from hooks.families.long_expressive_memory import LongExpressiveMemory as LongExpressiveMemory
+from hooks.families.long_expressive_memory import long_expressive_memory as long_expressive_memory
 from hooks.families.loop import iterated_stack as iterated_stack
 from hooks.families.loop import loop as loop
 from hooks.families.loop import recurrent_depth as recurrent_depth

@@ -19,6 +19,7 @@ from hooks.errors import InputError, LoadError
 from hooks.families import (
     LeakyRate,
     LiquidTimeConstant,
+    LongExpressiveMemory,
     PiecewiseLinear,
     encode_decode,
     is_encode_decode,
@@ -54,8 +55,8 @@ class Network:
     Attributes
     ----------
     module
-        nn.Module, LeakyRate, LiquidTimeConstant, PiecewiseLinear or Dynamics. A copy in eval mode when it was an nn.Module of
-        the user's.
+        nn.Module, LeakyRate, LiquidTimeConstant, LongExpressiveMemory, PiecewiseLinear or Dynamics. A copy in eval mode when it
+        was an nn.Module of the user's.
     readout
         Linear map of the state, when one was found beside a torch layer.
     source
@@ -101,7 +102,7 @@ class Network:
         module = self.module
         if isinstance(module, Dynamics):
             return module
-        if isinstance(module, LeakyRate | LiquidTimeConstant | PiecewiseLinear):
+        if isinstance(module, LeakyRate | LiquidTimeConstant | LongExpressiveMemory | PiecewiseLinear):
             return module.dynamics(dtype=dtype, device=device)
         if isinstance(module, RECURRENT) and not self.widths:
             return recurrent(module, readout=self.readout, dtype=dtype, device=device)
@@ -136,9 +137,10 @@ def load(
     ----------
     source
         A module (a recurrent layer or cell, a liquid one of ``ncps``, one that contains exactly one, an autoencoder, or one
-        with a forward of (input, state)), a state dict, a LeakyRate, LiquidTimeConstant, PiecewiseLinear or Dynamics, or the
-        path of a file: safetensors, torch weights or checkpoint, npz. Of transformers: a model, a folder with its config.json
-        and weights, or a hub id, looked for in the local cache first. Such a model is not copied when it is in eval mode.
+        with a forward of (input, state)), a state dict, a LeakyRate, LiquidTimeConstant, LongExpressiveMemory,
+        PiecewiseLinear or Dynamics, or the path of a file: safetensors, torch weights or checkpoint, npz. Of transformers: a
+        model, a folder with its config.json and weights, or a hub id, looked for in the local cache first. Such a model is
+        not copied when it is in eval mode.
     model, kwargs
         "package.module:Class" and its arguments: the class is built and given the state dict.
     nonlinearity
@@ -163,7 +165,8 @@ def load(
         )
     choices = {"nonlinearity": nonlinearity, "relu": relu, "leak": leak}
     if model is None and not isinstance(
-        content, Network | LeakyRate | LiquidTimeConstant | PiecewiseLinear | Dynamics | nn.Module
+        content,
+        Network | LeakyRate | LiquidTimeConstant | LongExpressiveMemory | PiecewiseLinear | Dynamics | nn.Module,
     ):
         found = recognised(tensors_of(content, name=name), name, choices)
         return Network(found.module, found.readout, name, found.notes, found.initial_state)

@@ -21,6 +21,7 @@ from hooks.families.linear_form import (
     selective_layer,
 )
 from hooks.families.liquid import LiquidTimeConstant, is_liquid, liquid
+from hooks.families.long_expressive_memory import LongExpressiveMemory, long_expressive_memory
 from hooks.families.loop import iterated_stack, loop, recurrent_depth
 from hooks.families.path import along_drive, along_weights
 from hooks.families.piecewise_linear import PiecewiseLinear, ShallowPiecewiseLinear
@@ -36,6 +37,7 @@ __all__ = [
     "LeakyRate",
     "LinearForm",
     "LiquidTimeConstant",
+    "LongExpressiveMemory",
     "PiecewiseLinear",
     "ShallowPiecewiseLinear",
     "StateSpaceLayer",
@@ -62,6 +64,7 @@ __all__ = [
     "iterated_stack",
     "linear_attention",
     "liquid",
+    "long_expressive_memory",
     "loop",
     "low_rank",
     "rebuilt",

@@ -14,6 +14,7 @@ from hooks.families.encode_decode import looped
 from hooks.families.flow import chained
 from hooks.families.leaky_rate import LeakyRate
 from hooks.families.liquid import LiquidTimeConstant
+from hooks.families.long_expressive_memory import LongExpressiveMemory
 from hooks.families.piecewise_linear import PiecewiseLinear
 from hooks.families.recurrent import GATES, Layer, stacked
 
@@ -53,6 +54,8 @@ def _family(weights: dict[str, Tensor | str | int]) -> Dynamics:
     if family == "liquid time constant":
         dt = float(given.pop("dt"))
         return LiquidTimeConstant(**{**given, "unfolds": int(given["unfolds"])}).dynamics(dt=dt)
+    if family == "long expressive memory":
+        return LongExpressiveMemory(**{**given, "dt": float(given["dt"])}).dynamics()
     if family == "closed-form continuous-time":
         settings = {"mode": given.pop("mode"), "activation": given.pop("activation"), "dt": float(given.pop("dt"))}
         return closed_form(given, **settings)
