@@ -9,7 +9,7 @@ GRU and a tanh network of as many units; and the time steps, beside the share th
 What is found: small dt keeps gradients, as the paper says: over 1000 steps of dt = 0.001 a product keeps e^-0.15. At the dt = 1
 of the forecasts it does not by itself: the untrained network loses e^-302, and the bound, e^3000 in the trained one, says
 nothing there. Training brings it to e^-25 by slow units; but a GRU comes as near to 0 (e^-22), with more decades between its
-units, where an LSTM stays at e^-228. The forecasts are the best of the four, and depend on time steps that change with the input.
+units, where an LSTM stays at e^-228. The forecasts are the best of the four, and depend on time steps that the input changes.
 
 As controls, the trained network with each time step held at its mean over the test, and with these means exchanged among its
 units. The bound that the products are held against is this toolkit's own (``LongExpressiveMemory.growth_bound``). The authors
