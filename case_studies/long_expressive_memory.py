@@ -2,9 +2,9 @@
 
 In a long expressive memory every unit moves by a time step of its own, dt times a gate (Rusch, Mishra, Erichson, Mahoney, ICLR
 2022). The paper bounds its gradients, and reports better predictions of dynamical systems than those of other networks; the
-authors' code forecasts the voltage of a FitzHugh-Nagumo system, with dt = 1. Here both are measured apart: products of Jacobians
-over whole runs, for untrained networks of several dt and for networks trained on those forecasts, beside an LSTM, a GRU and a
-tanh network of as many units; and the time steps, beside the share that an LSTM and a GRU replace of their states.
+authors' code forecasts the voltage of a FitzHugh-Nagumo system, with dt = 1. Here both are measured apart: products of
+Jacobians over whole runs, for untrained networks of several dt and for networks trained on those forecasts, beside an LSTM, a
+GRU and a tanh network of as many units; and the time steps, beside the share that an LSTM and a GRU replace of their states.
 
 What is found: small dt keeps gradients: over 1000 steps of dt = 0.001 a product keeps e^-0.15. At the dt = 1 of the forecasts
 nothing keeps them of itself: the untrained network loses e^-302, and the bound, e^3000 in the trained one, says nothing there.
