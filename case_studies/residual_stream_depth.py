@@ -92,7 +92,7 @@ def prepare(*, texts: int, tokens: int, twins: int, displaced: int, draws: int, 
 
 def _ids(hub: str, text: str) -> list[int]:
     """Of the head of a text, which is enough of it."""
-    return tokenizer(hub).encode(text[: 40 * CONTEXT], add_special_tokens=False)
+    return tokenizer(hub).encode(text[: 40 * CONTEXT], add_special_tokens=False, verbose=False)
 
 
 def examine(journal: Journal, specimen: Specimen) -> tuple[str, ...]:
